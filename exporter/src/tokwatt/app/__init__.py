@@ -1,0 +1,1 @@
+"""Composition root: builds everything, serves HTTP, owns signals and the command line."""

@@ -1,0 +1,1 @@
+"""YAML to frozen dataclasses, strictly, with line numbers and suggestions."""

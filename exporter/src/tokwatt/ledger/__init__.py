@@ -1,0 +1,1 @@
+"""Readings in, monotone totals out: resets, wraps, gaps and interpolation. Pure: no clock, no I/O."""

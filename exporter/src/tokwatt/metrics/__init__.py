@@ -1,0 +1,1 @@
+"""The catalogue of every metric family, and Snapshot to families."""

@@ -1,0 +1,1 @@
+"""Simulated inference servers and meters for `tokwatt demo`, with known ground truth. Never used by `tokwatt run`."""

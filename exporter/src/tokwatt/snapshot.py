@@ -1,0 +1,172 @@
+"""The immutable picture that every consumer reads: `/metrics`, the live page, `/api/v1/snapshot`, the terminal.
+
+One writer replaces it whole, once a tick. `None` is "unknown" and becomes an absent series; 0 is a measured zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tokwatt.readings import Boundary, DeviceInfo, Meter
+
+
+class Phase(StrEnum):
+    """Where a server's energy and dollars went. The phases of a server sum to what it was given."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+    IDLE = "idle"
+    UNSPLIT = "unsplit"
+
+
+class Given(StrEnum):
+    """Boundary of energy given to a server. `facility` is the host's energy times PUE."""
+
+    GPU = "gpu"
+    HOST = "host"
+    FACILITY = "facility"
+
+
+class Component(StrEnum):
+    """Part of a server's cost."""
+
+    CAPACITY = "capacity"
+    ENERGY = "energy"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTotals:
+    """Tokens and requests of one model on one server since the exporter first read it. None: not offered."""
+
+    model: str
+    input_tokens: float | None
+    cached_input_tokens: float | None
+    output_tokens: float | None
+    requests: Mapping[str, float]  # by outcome: success, error, abort
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTotals:
+    """Joules by boundary and dollars by component of one phase of one model on one server, cumulative."""
+
+    model: str
+    phase: Phase
+    joules: Mapping[Given, float]
+    dollars: Mapping[Component, float]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryWindow:
+    """Energy given to a server inside the live window, for one boundary."""
+
+    boundary: Given
+    coverage_ratio: float  # part of the window in which tokens and this boundary's energy were both measured
+    power_watts: float | None  # None below min_coverage
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWindow:
+    """Rates and ratios of one model inside the live window. None: not measured, not offered or below min_coverage."""
+
+    model: str
+    output_tokens_per_second: float | None
+    input_tokens_per_second: float | None
+    output_tokens_per_joule: Mapping[Given, float]
+    processed_tokens_per_joule: Mapping[Given, float]
+    output_tokens_per_dollar: float | None
+    processed_tokens_per_dollar: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWindow:
+    """The one window behind all live gauges of a server. All its numbers cover the same instants."""
+
+    start_seconds: float  # monotonic; an instant at which the server's tokens were read
+    end_seconds: float
+    covered_seconds: float
+    boundaries: tuple[BoundaryWindow, ...]
+    models: tuple[ModelWindow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSnapshot:
+    """Everything known about one inference server."""
+
+    name: str
+    engine: str
+    engine_version: str
+    role: str
+    input_kind: str  # "computed", "all", or "" before the first reading
+    labels: Mapping[str, str]
+    simulated: bool
+    tokens: tuple[TokenTotals, ...]
+    phases: tuple[PhaseTotals, ...]
+    window: LiveWindow | None
+    requests_running: float | None
+    requests_waiting: float | None
+    capacity_dollars_per_second: float | None
+    notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
+
+
+@dataclass(frozen=True, slots=True)
+class MeterTotal:
+    """Energy one physical meter measured since its first reading. `unattributed_joules`: no server's."""
+
+    meter: Meter
+    joules: float
+    unattributed_joules: float | None  # None where this boundary is not given to servers
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """State of one token or power source."""
+
+    source: str
+    kind: str  # "tokens" or "power"
+    up: bool | None  # None before the first attempt
+    reason: str = ""  # of the present failure: a SourceError reason
+    message: str = ""  # of the present failure, for a person
+    read_seconds: float | None = None
+    last_success_unix_seconds: float | None = None
+    errors: Mapping[str, int] = field(default_factory=dict)  # by reason
+    resets: int = 0
+    gap_seconds: float = 0.0
+    missing_series: tuple[str, ...] = ()
+    target: str = ""  # URL, address or interface, without secrets
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSnapshot:
+    """Prices in force. None: not configured."""
+
+    electricity_dollars_per_joule: float | None
+    pue_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole picture at one tick."""
+
+    at_unix_seconds: float
+    at_seconds: float  # monotonic
+    window_seconds: float
+    min_coverage: float
+    simulated: bool
+    servers: tuple[ServerSnapshot, ...]
+    meters: tuple[MeterTotal, ...]
+    devices: tuple[DeviceInfo, ...]
+    sources: tuple[SourceHealth, ...]
+    prices: PriceSnapshot
+    config_reload_successful: bool
+    config_reload_unix_seconds: float
+
+
+BOUNDARY_METRICS: tuple[Boundary, ...] = (
+    Boundary.GPU,
+    Boundary.CPU,
+    Boundary.DRAM,
+    Boundary.HOST,
+    Boundary.OUTLET,
+)

@@ -1,0 +1,1 @@
+"""Inference servers: one spec file each, read by one scraper."""

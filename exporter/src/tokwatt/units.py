@@ -1,0 +1,21 @@
+"""Unit conversions, in one place. Everything inside the program is in base units: joules, watts, seconds, dollars."""
+
+JOULES_PER_KWH = 3.6e6  # 1 kWh = 1000 W x 3600 s, exact
+SECONDS_PER_HOUR = 3600.0
+JOULES_PER_MILLIJOULE = 1e-3
+WATTS_PER_MILLIWATT = 1e-3
+
+
+def dollars_per_joule(dollars_per_kwh: float) -> float:
+    """Convert an electricity price from $/kWh to $/J."""
+    return dollars_per_kwh / JOULES_PER_KWH
+
+
+def dollars_per_second(dollars_per_hour: float) -> float:
+    """Convert a capacity price from $/h to $/s."""
+    return dollars_per_hour / SECONDS_PER_HOUR
+
+
+def tokens_per_kwh(tokens_per_joule: float) -> float:
+    """Convert tokens/J (tokens per watt-second) to tokens/kWh."""
+    return tokens_per_joule * JOULES_PER_KWH
