@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tokwatt.readings import Boundary, DeviceInfo, Meter
+from tokwatt.readings import DeviceInfo, Meter
 
 
 class Phase(StrEnum):
@@ -77,6 +77,8 @@ class ModelWindow:
     processed_tokens_per_joule: Mapping[Given, float]
     output_tokens_per_dollar: float | None
     processed_tokens_per_dollar: float | None
+    response_cost_dollars: float | None = None
+    response_energy_joules: Mapping[Given, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +163,3 @@ class Snapshot:
     prices: PriceSnapshot
     config_reload_successful: bool
     config_reload_unix_seconds: float
-
-
-BOUNDARY_METRICS: tuple[Boundary, ...] = (
-    Boundary.GPU,
-    Boundary.CPU,
-    Boundary.DRAM,
-    Boundary.HOST,
-    Boundary.OUTLET,
-)

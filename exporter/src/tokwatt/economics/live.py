@@ -1,0 +1,112 @@
+"""A window's sums to the live gauges of one server. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tokwatt.economics.books import Books, tokens_of
+from tokwatt.economics.plan import ResponsePlan
+from tokwatt.economics.window import COST, TOKENS, Tally, WindowSums
+from tokwatt.snapshot import BoundaryWindow, Given, LiveWindow, ModelWindow
+
+
+def live_window(books: Books, name: str, now_seconds: float) -> LiveWindow | None:
+    """Live gauges of a server; None before two token readings span a window."""
+    sums = books.window_sums(name, now_seconds)
+    if sums is None:
+        return None
+    trusted = {
+        key: tally
+        for key, tally in sums.sums.items()
+        if tally.seconds > 0 and sums.coverage_ratio(key) >= books.plan.min_coverage
+    }
+    measured = [boundary for boundary in Given if boundary in sums.sums]
+    return LiveWindow(
+        start_seconds=sums.start_seconds,
+        end_seconds=sums.end_seconds,
+        covered_seconds=sums.sums[TOKENS].seconds if TOKENS in sums.sums else 0.0,
+        boundaries=tuple(_boundary(sums, trusted, boundary) for boundary in measured),
+        models=tuple(
+            _model(model, trusted, with_ratios=with_ratios, response=books.accounts[name].plan.response)
+            for model, with_ratios in _rows(sums)
+        ),
+    )
+
+
+def _rows(sums: WindowSums) -> list[tuple[str, bool]]:
+    """Return rows to publish, and whether the server's energy belongs to each.
+
+    Energy of a server with several models is the server's alone: no measurement divides it.
+    """
+    models = sorted({model for tally in sums.sums.values() for model in tally.tokens})
+    if len(models) <= 1:
+        return [(model, True) for model in models]
+    return [("", True)] + [(model, False) for model in models if model]
+
+
+def _boundary(sums: WindowSums, trusted: Mapping[str, Tally], boundary: Given) -> BoundaryWindow:
+    tally = trusted.get(boundary)
+    return BoundaryWindow(boundary, sums.coverage_ratio(boundary), tally.joules / tally.seconds if tally else None)
+
+
+def _model(
+    model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, response: ResponsePlan | None
+) -> ModelWindow:
+    tokens = trusted.get(TOKENS)
+    of_time = tokens_of(tokens, model) if tokens else None
+    seconds = tokens.seconds if tokens else 0.0
+    ratios = trusted if with_ratios else {}
+    energy = {boundary: ratios[boundary] for boundary in Given if boundary in ratios and ratios[boundary].joules > 0}
+    cost = ratios.get(COST)
+    paid = cost if cost is not None and cost.dollars > 0 else None
+    return ModelWindow(
+        model=model,
+        output_tokens_per_second=_per(of_time.output_tokens if of_time else None, seconds),
+        input_tokens_per_second=_per(of_time.input_tokens if of_time else None, seconds),
+        output_tokens_per_joule=_ratios(energy, model, processed=False),
+        processed_tokens_per_joule=_ratios(energy, model, processed=True),
+        output_tokens_per_dollar=_per(_tokens(paid, model, processed=False), paid.dollars) if paid else None,
+        processed_tokens_per_dollar=_per(_tokens(paid, model, processed=True), paid.dollars) if paid else None,
+        response_cost_dollars=_response_cost(paid, model, response),
+        response_energy_joules=_response_energy(energy, model, response),
+    )
+
+
+def _per(amount: float | None, denominator: float) -> float | None:
+    return None if amount is None or denominator <= 0 else amount / denominator
+
+
+def _tokens(tally: Tally, model: str, *, processed: bool) -> float | None:
+    """Generated tokens, or computed input plus generated ones; None where a part is not offered."""
+    state = tokens_of(tally, model)
+    if not processed or state.output_tokens is None:
+        return state.output_tokens
+    return None if state.input_tokens is None else state.input_tokens + state.output_tokens
+
+
+def _ratios(energy: Mapping[Given, Tally], model: str, *, processed: bool) -> dict[Given, float]:
+    ratios = {
+        boundary: _per(_tokens(tally, model, processed=processed), tally.joules) for boundary, tally in energy.items()
+    }
+    return {boundary: ratio for boundary, ratio in ratios.items() if ratio is not None}
+
+
+def _response_cost(cost: Tally | None, model: str, response: ResponsePlan | None) -> float | None:
+    """Cost per meaningful response: Et * A * Ct + Pt * Cp, where Et * Ct is the window's dollars per response."""
+    if cost is None or response is None:
+        return None
+    responses = tokens_of(cost, model).responses
+    if not responses:
+        return None
+    return cost.dollars / responses * response.attempts + response.support_tokens * response.support_dollars_per_token
+
+
+def _response_energy(energy: Mapping[Given, Tally], model: str, response: ResponsePlan | None) -> dict[Given, float]:
+    if response is None:
+        return {}
+    counted = {boundary: tokens_of(tally, model).responses for boundary, tally in energy.items()}
+    return {
+        boundary: energy[boundary].joules / responses * response.attempts
+        for boundary, responses in counted.items()
+        if responses
+    }

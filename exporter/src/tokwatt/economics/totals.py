@@ -1,0 +1,51 @@
+"""Running totals of what a server was given and what it cost. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tokwatt.snapshot import Component, Given, Phase, PhaseTotals
+
+
+@dataclass(slots=True)
+class PhaseAccount:
+    """Joules and dollars of one phase of one model."""
+
+    joules: dict[Given, float] = field(default_factory=dict)
+    dollars: dict[Component, float] = field(default_factory=dict)
+
+
+class ServerTotals:
+    """Joules and dollars of one server by model and phase; they only grow."""
+
+    __slots__ = ("_accounts",)
+
+    def __init__(self) -> None:
+        self._accounts: dict[tuple[str, Phase], PhaseAccount] = {}
+
+    def _account(self, model: str, phase: Phase) -> PhaseAccount:
+        key = (model, phase)
+        if key not in self._accounts:
+            self._accounts[key] = PhaseAccount()
+        return self._accounts[key]
+
+    def give(self, boundary: Given, model: str, phase: Phase, joules: float) -> None:
+        """Add energy of a boundary."""
+        account = self._account(model, phase).joules
+        account[boundary] = account.get(boundary, 0.0) + joules
+
+    def charge(self, component: Component, model: str, phase: Phase, dollars: float) -> None:
+        """Add cost of a component."""
+        account = self._account(model, phase).dollars
+        account[component] = account.get(component, 0.0) + dollars
+
+    def rows(self) -> tuple[PhaseTotals, ...]:
+        """Return immutable copies, one per model and phase."""
+        return tuple(
+            PhaseTotals(model, phase, dict(account.joules), dict(account.dollars))
+            for (model, phase), account in sorted(self._accounts.items())
+        )
+
+    def joules(self, boundary: Given) -> float:
+        """All energy of a boundary given to this server."""
+        return sum(account.joules.get(boundary, 0.0) for account in self._accounts.values())

@@ -1,0 +1,185 @@
+"""The one live window of a server: which instants it spans, and what was measured inside. Pure.
+
+Points are kept at instants where the server's tokens were read, and energy is interpolated to them, so tokens, joules
+and dollars of a ratio always cover the same instants.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tokwatt.ledger.tokens import TokenState
+
+# Moving an edge of the window by one second is worth this much less uncertainty about the instant of a token reading.
+# Bursts make an edge's uncertainty an error of the ratio; the window's exact length does no harm, as it is stated.
+UNCERTAINTY_PER_SECOND_MOVED = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Cumulative sums over the intervals in which one boundary and the tokens were both measured."""
+
+    seconds: float = 0.0
+    joules: float = 0.0
+    dollars: float = 0.0
+    tokens: Mapping[str, TokenState] = field(default_factory=dict)  # by model
+    since_seconds: float | None = None  # start of the first such interval
+
+    def plus(
+        self,
+        start_seconds: float,
+        end_seconds: float,
+        joules: float,
+        dollars: float,
+        tokens: Mapping[str, TokenState],
+    ) -> Tally:
+        """Return the tally with one more interval."""
+        merged = dict(self.tokens)
+        for model, step in tokens.items():
+            merged[model] = _add(merged.get(model), step)
+        since = start_seconds if self.since_seconds is None else self.since_seconds
+        seconds = self.seconds + (end_seconds - start_seconds)
+        return Tally(seconds, self.joules + joules, self.dollars + dollars, merged, since)
+
+    def minus(self, earlier: Tally) -> Tally:
+        """Sums of the intervals between two points."""
+        return Tally(
+            seconds=self.seconds - earlier.seconds,
+            joules=max(0.0, self.joules - earlier.joules),
+            dollars=max(0.0, self.dollars - earlier.dollars),
+            tokens={model: step(state, earlier.tokens.get(model)) for model, state in self.tokens.items()},
+            since_seconds=self.since_seconds,
+        )
+
+
+def step(now: TokenState, before: TokenState | None) -> TokenState:
+    """Tokens between two totals. A quantity that was not offered before starts at its first reading."""
+    if before is None:
+        before = now
+    return TokenState(
+        _difference(now.input_tokens, before.input_tokens),
+        _difference(now.output_tokens, before.output_tokens),
+        _difference(now.responses, before.responses),
+    )
+
+
+def _add(total: TokenState | None, more: TokenState) -> TokenState:
+    if total is None:
+        return more
+    return TokenState(
+        _sum(total.input_tokens, more.input_tokens),
+        _sum(total.output_tokens, more.output_tokens),
+        _sum(total.responses, more.responses),
+    )
+
+
+def _sum(total: float | None, more: float | None) -> float | None:
+    if total is None or more is None:
+        return more if total is None else total
+    return total + more
+
+
+def _difference(now: float | None, before: float | None) -> float | None:
+    if now is None:
+        return None
+    return now - (before if before is not None else now)
+
+
+TOKENS = "tokens"  # the tally that asks for tokens alone
+COST = "cost"  # the tally over which dollars are complete
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Cumulative tallies at one instant at which the server's tokens were read."""
+
+    at_seconds: float
+    uncertainty_seconds: float
+    tallies: Mapping[str, Tally]  # by boundary name, TOKENS and COST
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSums:
+    """What was measured between two points, and over which stretch coverage is counted."""
+
+    start_seconds: float
+    end_seconds: float
+    nominal_start_seconds: float
+    nominal_end_seconds: float
+    sums: Mapping[str, Tally]
+
+    def coverage_ratio(self, name: str) -> float:
+        """Part of the window in which this tally was measured; counted from where it was first measured at all."""
+        tally = self.sums.get(name)
+        if tally is None or tally.since_seconds is None:
+            return 0.0
+        start = max(self.nominal_start_seconds, tally.since_seconds)
+        nominal = self.nominal_end_seconds - start
+        return min(1.0, tally.seconds / nominal) if nominal > 0 else 0.0
+
+
+class Window:
+    """Recent points of one server."""
+
+    __slots__ = ("_keep_seconds", "_points", "_slack_seconds", "_window_seconds")
+
+    def __init__(self, window_seconds: float, tick_seconds: float) -> None:
+        self._window_seconds = window_seconds
+        self._slack_seconds = min(2.5 * tick_seconds, 0.1 * window_seconds)
+        self._keep_seconds = window_seconds + 2 * self._slack_seconds + 2 * tick_seconds
+        self._points: deque[Point] = deque()
+
+    @property
+    def last(self) -> Point | None:
+        """Newest point."""
+        return self._points[-1] if self._points else None
+
+    def append(self, point: Point) -> None:
+        """Add the next point and drop those that no window can use any more."""
+        self._points.append(point)
+        oldest_useful = point.at_seconds - self._keep_seconds
+        while len(self._points) > 2 and self._points[1].at_seconds < oldest_useful:
+            self._points.popleft()
+
+    def sums(self, fresh_until_seconds: float) -> WindowSums | None:
+        """Sums over the window that ends now. None until two points span it.
+
+        `fresh_until_seconds`: the instant up to which points should exist by now. Time missing before it counts as not
+        covered, so that a server that stops answering loses coverage tick by tick.
+        """
+        points = list(self._points)
+        if len(points) < 2:
+            return None
+        times = [point.at_seconds for point in points]
+        end = self._edge(points, times, times[-1], latest=len(points))
+        end_index = times.index(end.at_seconds)
+        nominal_end = max(end.at_seconds, fresh_until_seconds - self._slack_seconds)
+        target = nominal_end - self._window_seconds
+        start = points[0] if target <= times[0] else self._edge(points, times, target, latest=end_index)
+        if start.at_seconds >= end.at_seconds:
+            return None
+        chosen = target <= times[0] or abs(start.at_seconds - target) <= self._slack_seconds
+        return WindowSums(
+            start_seconds=start.at_seconds,
+            end_seconds=end.at_seconds,
+            nominal_start_seconds=start.at_seconds if chosen else target,
+            nominal_end_seconds=nominal_end,
+            sums={name: tally.minus(start.tallies.get(name, Tally())) for name, tally in end.tallies.items()},
+        )
+
+    def _edge(self, points: list[Point], times: list[float], target: float, latest: int) -> Point:
+        """Return the point near `target` whose instant is known best; the first one after it where none is near."""
+        first = bisect_left(times, target - self._slack_seconds)
+        last = min(bisect_right(times, target + self._slack_seconds), latest)
+        near = points[first:last]
+        if not near:
+            return points[min(bisect_left(times, target), latest - 1)]
+        return min(near, key=lambda point: _edge_cost(point, target))
+
+
+def _edge_cost(point: Point, target_seconds: float) -> float:
+    moved = abs(point.at_seconds - target_seconds)
+    return point.uncertainty_seconds + UNCERTAINTY_PER_SECOND_MOVED * moved

@@ -1,0 +1,79 @@
+"""Samples of the live gauges. A value that is not known is not yielded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from tokwatt.snapshot import Given, ModelWindow, Snapshot
+
+Sample = tuple[Mapping[str, str], float]
+
+
+def _per_model(snapshot: Snapshot, pick: Callable[[ModelWindow], float | None]) -> Iterable[Sample]:
+    for server in snapshot.servers:
+        for row in server.window.models if server.window else ():
+            value = pick(row)
+            if value is not None:
+                yield {"server": server.name, "model": row.model}, value
+
+
+def _per_boundary(snapshot: Snapshot, pick: Callable[[ModelWindow], Mapping[Given, float]]) -> Iterable[Sample]:
+    for server in snapshot.servers:
+        for row in server.window.models if server.window else ():
+            for boundary, value in pick(row).items():
+                yield {"server": server.name, "model": row.model, "boundary": boundary.value}, value
+
+
+def output_per_second(snapshot: Snapshot) -> Iterable[Sample]:
+    """Generated tokens per second."""
+    return _per_model(snapshot, lambda row: row.output_tokens_per_second)
+
+
+def input_per_second(snapshot: Snapshot) -> Iterable[Sample]:
+    """Computed prompt tokens per second."""
+    return _per_model(snapshot, lambda row: row.input_tokens_per_second)
+
+
+def output_per_joule(snapshot: Snapshot) -> Iterable[Sample]:
+    """Generated tokens per joule."""
+    return _per_boundary(snapshot, lambda row: row.output_tokens_per_joule)
+
+
+def processed_per_joule(snapshot: Snapshot) -> Iterable[Sample]:
+    """Computed input and generated tokens per joule."""
+    return _per_boundary(snapshot, lambda row: row.processed_tokens_per_joule)
+
+
+def output_per_dollar(snapshot: Snapshot) -> Iterable[Sample]:
+    """Generated tokens per dollar."""
+    return _per_model(snapshot, lambda row: row.output_tokens_per_dollar)
+
+
+def processed_per_dollar(snapshot: Snapshot) -> Iterable[Sample]:
+    """Computed input and generated tokens per dollar."""
+    return _per_model(snapshot, lambda row: row.processed_tokens_per_dollar)
+
+
+def response_cost(snapshot: Snapshot) -> Iterable[Sample]:
+    """Dollars per meaningful response."""
+    return _per_model(snapshot, lambda row: row.response_cost_dollars)
+
+
+def response_energy(snapshot: Snapshot) -> Iterable[Sample]:
+    """Joules per meaningful response."""
+    return _per_boundary(snapshot, lambda row: row.response_energy_joules)
+
+
+def power(snapshot: Snapshot) -> Iterable[Sample]:
+    """Mean measured power by boundary."""
+    for server in snapshot.servers:
+        for row in server.window.boundaries if server.window else ():
+            if row.power_watts is not None:
+                yield {"server": server.name, "boundary": row.boundary.value}, row.power_watts
+
+
+def coverage(snapshot: Snapshot) -> Iterable[Sample]:
+    """Coverage of the window by boundary; also shown where it is too low for the other gauges."""
+    for server in snapshot.servers:
+        for row in server.window.boundaries if server.window else ():
+            yield {"server": server.name, "boundary": row.boundary.value}, row.coverage_ratio

@@ -1,0 +1,259 @@
+"""Reads every source on time and publishes one Snapshot a tick.
+
+Fast sources (inference servers, NVML) are started together at each tick; slow ones run on their own timers. A source
+has one read in flight at most and a deadline, so that it can only ever delay itself. Owns scheduling and source
+health; knows no protocol and does no arithmetic on readings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tokwatt.economics.books import Books
+from tokwatt.economics.picture import meter_totals, price_snapshot, server_snapshots
+from tokwatt.ledger.ledger import Ledger
+from tokwatt.readings import (
+    Clock,
+    DeviceFailure,
+    PowerReading,
+    PowerSource,
+    ServerReading,
+    SourceError,
+    TimedOut,
+    TokenSource,
+)
+from tokwatt.snapshot import Snapshot, SourceHealth
+
+log = logging.getLogger("tokwatt.sampler")
+
+TOKENS_KIND = "tokens"
+POWER_KIND = "power"
+BUG_REASON = "bug"
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Watched:
+    """One source and how it fares."""
+
+    source: TokenSource | PowerSource
+    kind: str
+    target: str
+    health: SourceHealth
+    flight: asyncio.Task[None] | None = None
+    failing_devices: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadState:
+    """Outcome of the last configuration load."""
+
+    successful: bool = True
+    at_unix_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Sampler:
+    """Feeds a ledger from sources and turns books into Snapshots."""
+
+    books: Books
+    clock: Clock
+    wall_clock: Clock
+    publish: Callable[[Snapshot], None]
+    sleep: Sleep = asyncio.sleep
+    simulated: bool = False
+    reload_state: ReloadState = ReloadState()
+    _watched: dict[str, Watched] = field(default_factory=dict)
+    _timers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where readings go."""
+        return self.books.ledger
+
+    # Sources
+
+    def watch_tokens(self, source: TokenSource, target: str = "") -> None:
+        """Read an inference server at each tick."""
+        self._watch(source, TOKENS_KIND, target)
+
+    def watch_power(self, source: PowerSource, target: str = "") -> None:
+        """Read a meter at each tick, or on its own timer where it has a period."""
+        watched = self._watch(source, POWER_KIND, target)
+        if source.period_seconds is not None:
+            timer = asyncio.create_task(
+                self._read_on_timer(watched, source.period_seconds), name=f"timer {source.name}"
+            )
+            self._timers[source.name] = timer
+
+    def _watch(self, source: TokenSource | PowerSource, kind: str, target: str) -> Watched:
+        before = self._watched.get(source.name)
+        health = before.health if before is not None and before.kind == kind else SourceHealth(source.name, kind, None)
+        watched = Watched(source, kind, target, replace(health, target=target))
+        self._watched[source.name] = watched
+        return watched
+
+    async def unwatch(self, names: Sequence[str]) -> None:
+        """Stop reading sources and close them."""
+        for name in names:
+            watched = self._watched.pop(name, None)
+            if watched is None:
+                continue
+            timer = self._timers.pop(name, None)
+            for task in (timer, watched.flight):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+            try:
+                await watched.source.aclose()
+            except Exception:
+                log.exception("%s: could not be closed cleanly", name)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of all watched sources."""
+        return tuple(self._watched)
+
+    async def aclose(self) -> None:
+        """Stop reading and close every source."""
+        await self.unwatch(self.source_names)
+
+    # Reading
+
+    async def run(self) -> None:
+        """Tick until cancelled. Ticks that were missed because the host was busy are left out, not made up for."""
+        due = self.clock()
+        while True:
+            await self.tick()
+            tick = self.books.plan.tick_seconds
+            due = max(due + tick, self.clock() - tick)
+            await self.sleep(max(0.0, due - self.clock()))
+
+    async def tick(self) -> None:
+        """Read the fast sources together, then settle and publish.
+
+        A source that has not answered after a third of a tick is left to answer later: its reading counts in the next
+        Snapshot, at the instant it was taken.
+        """
+        flights = [
+            self._start(watched)
+            for watched in self._watched.values()
+            if watched.source.name not in self._timers and watched.flight is None
+        ]
+        if flights:
+            await asyncio.wait(flights, timeout=self.books.plan.tick_seconds / 3)
+        self.publish_now()
+
+    def _start(self, watched: Watched) -> asyncio.Task[None]:
+        watched.flight = asyncio.create_task(self._read(watched), name=f"read {watched.source.name}")
+        watched.flight.add_done_callback(lambda _: setattr(watched, "flight", None))
+        return watched.flight
+
+    async def _read_on_timer(self, watched: Watched, period_seconds: float) -> None:
+        due = self.clock()
+        while True:
+            await self._read(watched)
+            due = max(due + period_seconds, self.clock())
+            await self.sleep(max(0.0, due - self.clock()))
+
+    async def _read(self, watched: Watched) -> None:
+        started = self.clock()
+        name = watched.source.name
+        try:
+            # twice the source's own deadline: a source that minds it tells more about what went wrong
+            async with asyncio.timeout(2 * watched.source.timeout_seconds):
+                reading: PowerReading | ServerReading = await watched.source.read()
+        except TimeoutError:
+            late = TimedOut(f"no answer within {2 * watched.source.timeout_seconds:g} s", where=name)
+            self._failed(watched, late.reason, str(late), started)
+        except SourceError as error:
+            self._failed(watched, error.reason, str(error), started)
+        except Exception as bug:
+            log.exception("%s: a bug in tokwatt; the source is treated as down", name)
+            self._failed(watched, BUG_REASON, f"{type(bug).__name__}: {bug}", started)
+        else:
+            pace = self.books.plan.pace(name)
+            if isinstance(reading, PowerReading):
+                self.ledger.add_power(reading, pace.max_gap_seconds)
+                self._note_devices(watched, reading.failures)
+            else:
+                self.ledger.add_server(reading, pace.max_gap_seconds)
+                watched.health = replace(watched.health, missing_series=reading.missing)
+            self._answered(watched, started)
+
+    def _answered(self, watched: Watched, started: float) -> None:
+        if watched.health.up is False:
+            log.info("%s: answers again", watched.source.name)
+        watched.health = replace(
+            watched.health,
+            up=True,
+            reason="",
+            message="; ".join(sorted(watched.failing_devices)),
+            read_seconds=self.clock() - started,
+            last_success_unix_seconds=self.wall_clock(),
+        )
+
+    def _failed(self, watched: Watched, reason: str, message: str, started: float) -> None:
+        if watched.health.up is not False or watched.health.reason != reason:
+            log.warning("%s: down: %s", watched.source.name, message)
+        watched.health = replace(
+            watched.health,
+            up=False,
+            reason=reason,
+            message=message,
+            read_seconds=self.clock() - started,
+            errors=_counted(watched.health, reason),
+        )
+        if watched.kind == TOKENS_KIND:
+            name = watched.source.name
+            self.ledger.miss_server(name, self.clock(), self.books.plan.pace(name).max_gap_seconds)
+
+    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure]) -> None:
+        for failure in failures:
+            watched.health = replace(watched.health, errors=_counted(watched.health, failure.error.reason))
+        failing = frozenset(f"{failure.device}: {failure.error}" for failure in failures)
+        for message in sorted(failing - watched.failing_devices):
+            log.warning("%s: %s", watched.source.name, message)
+        watched.failing_devices = failing
+
+    # Publishing
+
+    def publish_now(self) -> None:
+        """Settle the books at this instant and publish a Snapshot."""
+        now = self.clock()
+        down = frozenset(name for name, watched in self._watched.items() if watched.health.up is False)
+        self.books.settle(now, down)
+        self.publish(
+            Snapshot(
+                at_unix_seconds=self.wall_clock(),
+                at_seconds=now,
+                window_seconds=self.books.plan.window_seconds,
+                min_coverage=self.books.plan.min_coverage,
+                simulated=self.simulated,
+                servers=server_snapshots(self.books, now),
+                meters=meter_totals(self.books),
+                devices=tuple(self.ledger.devices.values()),
+                sources=tuple(self._health(watched) for watched in self._watched.values()),
+                prices=price_snapshot(self.books),
+                config_reload_successful=self.reload_state.successful,
+                config_reload_unix_seconds=self.reload_state.at_unix_seconds,
+            )
+        )
+
+    def _health(self, watched: Watched) -> SourceHealth:
+        name = watched.source.name
+        if watched.kind == TOKENS_KIND:
+            server = self.ledger.servers.get(name)
+            resets, gap = (server.account.resets, server.gap_seconds) if server else (0, 0.0)
+        else:
+            curves = [curve for curve in self.ledger.curves.values() if curve.meter.source == name]
+            resets = sum(curve.resets for curve in curves)
+            gap = sum(curve.gap_seconds for curve in curves)
+        return replace(watched.health, resets=resets, gap_seconds=gap)
+
+
+def _counted(health: SourceHealth, reason: str) -> dict[str, int]:
+    return {**health.errors, reason: health.errors.get(reason, 0) + 1}
