@@ -50,7 +50,7 @@ class Tally:
             seconds=self.seconds - earlier.seconds,
             joules=max(0.0, self.joules - earlier.joules),
             dollars=max(0.0, self.dollars - earlier.dollars),
-            tokens={model: step(state, earlier.tokens.get(model)) for model, state in self.tokens.items()},
+            tokens={model: _without(state, earlier.tokens.get(model)) for model, state in self.tokens.items()},
             since_seconds=self.since_seconds,
         )
 
@@ -74,6 +74,21 @@ def _add(total: TokenState | None, more: TokenState) -> TokenState:
         _sum(total.output_tokens, more.output_tokens),
         _sum(total.responses, more.responses),
     )
+
+
+def _without(total: TokenState, earlier: TokenState | None) -> TokenState:
+    """Sums of the later intervals; a model without earlier intervals started at zero."""
+    if earlier is None:
+        return total
+    return TokenState(
+        _rest(total.input_tokens, earlier.input_tokens),
+        _rest(total.output_tokens, earlier.output_tokens),
+        _rest(total.responses, earlier.responses),
+    )
+
+
+def _rest(total: float | None, earlier: float | None) -> float | None:
+    return None if total is None else total - (earlier or 0.0)
 
 
 def _sum(total: float | None, more: float | None) -> float | None:
