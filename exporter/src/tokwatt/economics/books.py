@@ -169,12 +169,12 @@ class Books:
     def _interval_dollars(self, name: str, seconds: float, joules: Mapping[str, float | None]) -> float | None:
         """Capacity and energy dollars of an interval; None where nothing is priced or a priced part is unmeasured."""
         rate = self.capacity_dollars_per_second(name)
-        prices = self.plan.prices
-        electricity = prices.electricity_dollars_per_joule is not None and not prices.capacity_includes_electricity
-        if not electricity:
-            return None if rate is None else rate * seconds
-        if rate is None and self.accounts[name].plan.capacity is not None:
+        capacity = self.accounts[name].plan.capacity
+        if rate is None and capacity is not None:
             return None  # priced by GPU, and its GPUs are not known yet
+        covered = capacity is not None and capacity.includes_electricity
+        if covered or self.plan.prices.electricity_dollars_per_joule is None:
+            return None if rate is None else rate * seconds
         basis = self.energy_basis(name)
         energy = joules.get(basis) if basis else None
         return None if energy is None else (rate or 0.0) * seconds + self.energy_dollars(energy)

@@ -12,6 +12,7 @@ class Capacity:
 
     dollars_per_second: float
     per_gpu: bool  # True: for each GPU the server owns
+    includes_electricity: bool = False  # a lease that covers power: energy dollars are shown, never added to ratios
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,6 @@ class Prices:
 
     electricity_dollars_per_joule: float | None = None
     pue: float = 1.0
-    capacity_includes_electricity: bool = False  # a lease that covers power: energy dollars are shown, never added
 
 
 @dataclass(frozen=True, slots=True)

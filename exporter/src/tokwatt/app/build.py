@@ -1,0 +1,60 @@
+"""Config entries to sources. The only place that knows both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from tokwatt.config import MeterConfig, ServerConfig
+from tokwatt.readings import Clock, PowerSource, PowerSourceSpec, SourceContext
+from tokwatt.sources import power, tokens
+from tokwatt.sources._http import Access, Http
+from tokwatt.sources.tokens.scraper import TokenScraper
+from tokwatt.sources.tokens.spec import GENERIC, TokenSpec, spec_from_mapping
+
+
+class Workshop:
+    """Builds sources that share one HTTP client and one clock."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self.clock = clock
+        self.http = Http()
+        self.token_specs: Mapping[str, TokenSpec] = tokens.specs()
+        self.power_specs: Mapping[str, PowerSourceSpec] = power.specs()
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Values that `engine:` may have."""
+        return (*self.token_specs, GENERIC)
+
+    def token_source(self, server: ServerConfig) -> TokenScraper:
+        """Build the reader of one inference server. Raises ValueError for a spec that cannot be used."""
+        return TokenScraper(
+            server.name,
+            server.url,
+            self.http,
+            self.clock,
+            self._token_spec(server),
+            server.model or "",
+            server.timeout_seconds,
+            known=self.token_specs,
+            access=Access(server.bearer_token_file or "", server.ca_file or "", server.verify_tls),
+        )
+
+    def _token_spec(self, server: ServerConfig) -> TokenSpec | None:
+        if server.spec is None:
+            return self.token_specs.get(server.engine) if server.engine else None
+        return self.check_spec(server.spec, server.engine, f"servers.{server.name}.spec")
+
+    def check_spec(self, spec: Mapping[str, object], engine: str | None, where: str) -> TokenSpec:
+        """Merge a server's own `spec` over that of its engine. Raises ValueError naming the key."""
+        base = self.token_specs.get(engine) if engine else None
+        return spec_from_mapping(spec, where, base=base)
+
+    def power_source(self, meter: MeterConfig) -> PowerSource:
+        """Build one power source."""
+        return self.power_specs[meter.source].open(meter.options, SourceContext(meter.name, self.clock))
+
+    async def aclose(self) -> None:
+        """Close what the sources shared."""
+        await self.http.aclose()
