@@ -1,0 +1,134 @@
+"""From the series of one page to the counters of one reading, as a spec says. Pure: no I/O, no clock, no state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tokwatt.readings import CounterSample, Malformed, Quantity
+from tokwatt.sources.tokens._exposition import Page, Series, series_id
+from tokwatt.sources.tokens.spec import REQUESTS_RUNNING, REQUESTS_WAITING, Candidate, TokenSpec
+
+TOKEN_QUANTITIES = (Quantity.COMPUTED_INPUT, Quantity.PROMPT, Quantity.CACHED_INPUT, Quantity.OUTPUT)
+# Prompt tokens with and without the cached ones: the exact one is enough, so the other is neither read nor missed.
+_INPUT_QUANTITIES = (Quantity.COMPUTED_INPUT, Quantity.PROMPT)
+
+Values = Iterable[tuple[Series, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a page offers of a spec. `missing` holds the names of series that should be there and are not."""
+
+    counters: tuple[CounterSample, ...]
+    requests_running: float | None
+    requests_waiting: float | None
+    missing: tuple[str, ...]
+    has_tokens: bool  # at least one token counter is there
+
+
+def detect(specs: Iterable[TokenSpec], page: Page) -> tuple[TokenSpec, ...]:
+    """Find the specs whose engine wrote this page. Exactly one is an answer; none or several is for a person."""
+    return tuple(
+        spec
+        for spec in specs
+        if any(page.shows(name) for name in spec.detect) and not any(page.shows(name) for name in spec.detect_not)
+    )
+
+
+def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed: bool) -> Counted:
+    """Pick what `spec` wants from `page`. `model` is for series without a model label, or for all if fixed.
+
+    Raises Malformed for a wanted line that cannot be read and for a counter that is negative or not finite.
+    """
+    labels = () if model_is_fixed else spec.model_labels
+    samples: list[CounterSample] = []
+    offered: set[Quantity] = set()
+    for quantity in Quantity:
+        if quantity is Quantity.PROMPT and Quantity.COMPUTED_INPUT in offered:
+            continue
+        chosen = _choose(spec.quantities.get(quantity, ()), page)
+        if chosen is None:
+            continue
+        offered.add(quantity)
+        for series, value in _select(chosen, page):
+            if not 0.0 <= value < math.inf:
+                raise Malformed(f"counter {series.id} has the impossible value {value}", where=where)
+            samples.append(CounterSample(quantity, _model(series.labels, labels, model), series.id, value))
+    return Counted(
+        counters=tuple(samples),
+        requests_running=_total(spec, REQUESTS_RUNNING, page),
+        requests_waiting=_total(spec, REQUESTS_WAITING, page),
+        missing=_missing(spec, offered),
+        has_tokens=any(quantity in offered for quantity in TOKEN_QUANTITIES),
+    )
+
+
+def _choose(candidates: tuple[Candidate, ...], page: Page) -> Candidate | None:
+    """First candidate the page offers: its name with the labels that its filter needs, whatever their values.
+
+    A filter that matches nothing yet (no request was aborted so far) still decides: otherwise a counter would change
+    its source in the middle of a server's life.
+    """
+    for candidate in candidates:
+        values = page.values(candidate.metric)
+        if not values or (candidate.help_contains and candidate.help_contains not in page.help_text(candidate.metric)):
+            continue
+        if not candidate.where or any(_has_labels(series, candidate) for series, _ in values.values()):
+            return candidate
+    return None
+
+
+def _has_labels(series: Series, candidate: Candidate) -> bool:
+    return all(label in series.labels for label, _ in candidate.where)
+
+
+def _select(candidate: Candidate, page: Page) -> Values:
+    wanted: Values = page.values(candidate.metric).values()
+    if candidate.where:
+        wanted = [
+            (series, value)
+            for series, value in wanted
+            if all(series.labels.get(label) in accepted for label, accepted in candidate.where)
+        ]
+    return _largest(wanted, candidate.max_over) if candidate.max_over else wanted
+
+
+def _largest(values: Values, over: tuple[str, ...]) -> Values:
+    """One series for each group that differs only in the labels `over`: the largest value, under the group's name."""
+    groups: dict[str, tuple[Series, float]] = {}
+    for series, value in values:
+        labels = {label: text for label, text in series.labels.items() if label not in over}
+        group = series_id(series.name, labels)
+        present = groups.get(group)
+        # `not >=` keeps a NaN, which the caller must see and refuse
+        if present is None or not present[1] >= value:
+            groups[group] = (Series(series.name, labels, group), value)
+    return groups.values()
+
+
+def _model(labels: Mapping[str, str], model_labels: tuple[str, ...], otherwise: str) -> str:
+    for label in model_labels:
+        if label in labels:
+            return labels[label]
+    return otherwise
+
+
+def _total(spec: TokenSpec, quantity: str, page: Page) -> float | None:
+    """Add up a gauge; None where it is not offered or not a number (a gauge is context, not worth an error)."""
+    chosen = _choose(spec.quantities.get(quantity, ()), page)
+    if chosen is None:
+        return None
+    values = [value for _, value in _select(chosen, page)]
+    total = math.fsum(value for value in values if math.isfinite(value))
+    return total if values and all(math.isfinite(value) and value >= 0 for value in values) else None
+
+
+def _missing(spec: TokenSpec, offered: set[Quantity]) -> tuple[str, ...]:
+    has_input = any(quantity in offered for quantity in _INPUT_QUANTITIES)
+    return tuple(
+        spec.metrics(quantity)[0]
+        for quantity in Quantity
+        if quantity in spec.quantities and quantity not in offered and not (has_input and quantity in _INPUT_QUANTITIES)
+    )
