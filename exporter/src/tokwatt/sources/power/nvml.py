@@ -1,0 +1,119 @@
+"""NVIDIA GPUs through NVML: the board's own energy counter, else integrated instantaneous power.
+
+Owns the options and the spec of `source: nvml`. All NVML calls run on one worker thread, 8 GPUs in one call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+
+from tokwatt.readings import Boundary, PowerReading, PowerSourceSpec, SourceContext, SourceError
+from tokwatt.sources._worker import Worker
+from tokwatt.sources.power._nvml_binding import NvmlBinding, load_binding
+from tokwatt.sources.power._nvml_reader import NvmlReader
+
+# The source's own deadline comes first, so that its message, which says more, wins over the sampler's.
+_OWN_DEADLINE_SHARE = 0.95
+_SHUTDOWN_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class NvmlOptions:
+    """Options of `source: nvml`."""
+
+    gpus: tuple[str, ...] = field(
+        default=("all",), metadata={"help": "GPUs to read: all, or a list of UUIDs or indices in NVML's order"}
+    )
+    timeout_seconds: float = field(
+        default=1.0, metadata={"help": "longest wait for one pass over the GPUs", "unit": "s"}
+    )
+    sampling_seconds: float = field(
+        default=0.1,
+        metadata={"help": "power sampling period of GPUs without an energy counter", "unit": "s"},
+    )
+
+    def __post_init__(self) -> None:
+        if not self.gpus:
+            raise ValueError("gpus must be all, or a list of at least one UUID or index")
+        if self.timeout_seconds <= 0:
+            raise ValueError("timeout_seconds must be above 0")
+        if not 0.05 <= self.sampling_seconds <= 1.0:
+            raise ValueError("sampling_seconds must be from 0.05 (sensors refuse faster polling) to 1.0")
+
+
+class NvmlSource:
+    """All NVIDIA GPUs of this host. `binding` replaces `pynvml`, for a simulation."""
+
+    def __init__(self, options: NvmlOptions, context: SourceContext, binding: NvmlBinding | None = None) -> None:
+        self._options = options
+        self._name = context.name
+        wanted = (options.gpus,) if isinstance(options.gpus, str) else tuple(str(gpu) for gpu in options.gpus)
+        load = load_binding if binding is None else lambda: binding
+        self._reader = NvmlReader(wanted, context, load)
+        self._worker = Worker(context.name, context.clock)
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._name
+
+    @property
+    def period_seconds(self) -> float | None:
+        """None: read with the tick."""
+        return None
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Longest time a read may take."""
+        return self._options.timeout_seconds
+
+    async def read(self) -> PowerReading:
+        """Read all GPUs once. Raises SourceError subclasses only.
+
+        The first read starts NVML, which may take seconds where the driver has to be loaded first: it then times out,
+        and a later read finds NVML started.
+        """
+        return await self._worker.call(self._read, self._options.timeout_seconds * _OWN_DEADLINE_SHARE)
+
+    async def aclose(self) -> None:
+        """Shut NVML down, unless a call hangs."""
+        with contextlib.suppress(SourceError):
+            await self._worker.call(self._shut_down, _SHUTDOWN_SECONDS)
+        self._worker.close()
+
+    def _read(self) -> PowerReading:
+        reading = self._reader.read()
+        if self._reader.is_sampled:
+            self._worker.run_between_calls(self._options.sampling_seconds, self._reader.sample)
+        else:
+            self._worker.stop_between_calls()
+        return reading
+
+    def _shut_down(self) -> None:
+        self._worker.stop_between_calls()
+        self._reader.shut_down()
+
+
+def _open(options: object, context: SourceContext) -> NvmlSource:
+    if not isinstance(options, NvmlOptions):
+        raise TypeError(f"nvml needs NvmlOptions, not {type(options).__name__}")
+    return NvmlSource(options, context)
+
+
+SPEC = PowerSourceSpec(
+    name="nvml",
+    summary="NVIDIA GPU boards: energy counter, or power sampled at 10 Hz where a board has no counter",
+    needs="the NVIDIA driver (libnvidia-ml.so.1) and access to /dev/nvidia*; in a container the NVIDIA runtime",
+    boundaries=(Boundary.GPU,),
+    options=NvmlOptions,
+    open=_open,
+    detect=True,
+    traps=(
+        "The sensor's gain error is about 5 % of the reading, board by board; no software can correct it.",
+        "The counter is updated every 0.1 s: windows below 10 s carry more than 1 % of edge error.",
+        "MIG slices have no sensor: a sliced GPU is read as a whole.",
+        "On GH200 the energy counter covers the whole module, Grace CPU included (detail scope=module).",
+        "Without persistence mode the counter restarts when the last NVML client exits.",
+    ),
+)

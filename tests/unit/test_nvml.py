@@ -1,0 +1,420 @@
+"""The NVML meter against a stand-in driver library, read through the real nvidia-ml-py."""
+
+import asyncio
+import dataclasses
+import time
+from types import SimpleNamespace
+
+import pynvml
+import pytest
+
+from support import nvml_double
+from support.clock import FakeClock
+from support.nvml_double import NvmlDouble
+from tokwatt.readings import (
+    Boundary,
+    DeviceLost,
+    EnergyCounter,
+    Fidelity,
+    Malformed,
+    Method,
+    PowerReading,
+    PowerSample,
+    Refused,
+    SourceContext,
+    SourceError,
+    TimedOut,
+    Unavailable,
+)
+from tokwatt.sources.power import specs
+from tokwatt.sources.power.nvml import NvmlOptions, NvmlSource
+
+pytestmark = pytest.mark.skipif(not nvml_double.have_compiler(), reason="gcc builds the stand-in driver")
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """Make stand-in drivers: `driver(gpus=2)`. The last one made is the one that NVML opens."""
+    nvml_double.load_into_this_process()
+
+    def make(**settings) -> NvmlDouble:
+        double = NvmlDouble(tmp_path, **settings)
+        monkeypatch.setenv("NVML_DOUBLE_STATE", str(double.path))
+        return double
+
+    return make
+
+
+@pytest.fixture
+async def opened():
+    """Open sources that are closed after the test."""
+    sources: list[NvmlSource] = []
+
+    def open_source(clock=time.monotonic, *, simulated=False, binding=None, **options) -> NvmlSource:
+        context = SourceContext("nvml", clock, simulated=simulated)
+        sources.append(NvmlSource(NvmlOptions(**options), context, binding))
+        return sources[-1]
+
+    yield open_source
+    for source in sources:
+        await source.aclose()
+
+
+def by_device(reading: PowerReading) -> dict[str, float]:
+    return {item.meter.device: item.joules for item in reading.readings if isinstance(item, EnergyCounter)}
+
+
+def errors(reading: PowerReading) -> dict[str, SourceError]:
+    return {failure.device: failure.error for failure in reading.failures}
+
+
+async def test_reads_the_energy_counter_of_every_gpu(driver, opened):
+    double = driver(gpus=2, watts=300, counter_joules=5000)
+    before = time.monotonic()
+    source = opened()
+    first = await source.read()
+    after = time.monotonic()
+
+    assert list(by_device(first)) == [double.uuid(0), double.uuid(1)]
+    assert first.failures == ()
+    counter = first.readings[0]
+    assert isinstance(counter, EnergyCounter)
+    assert counter.joules == pytest.approx(5000, abs=300 * (after - before + 0.2) + 40)
+    assert counter.wraps_at_joules is None
+    assert before <= counter.at_seconds <= after
+    assert counter.meter.boundary is Boundary.GPU
+    assert counter.meter.fidelity is Fidelity.HIGHEST
+    assert counter.meter.method is Method.COUNTER
+    info = first.devices[1]
+    assert (info.name, info.index, info.meter) == ("NVIDIA H100 80GB HBM3", 1, first.readings[1].meter)
+    assert dict(info.details) == {
+        "driver_version": "999.01.double",
+        "pci_bus_id": "00000000:11:00.0",
+        "power_limit_watts": "700",
+    }
+
+
+async def test_the_counter_follows_the_energy_used_within_its_latch(driver, opened):
+    double = driver(gpus=1, watts=200)
+    source = opened()
+    first = (await source.read()).readings[0]
+    await asyncio.sleep(0.12)
+    double.set_watts(0, 600)
+    await asyncio.sleep(0.25)
+    last = (await source.read()).readings[0]
+    truth = double.joules(0, first.at_seconds, last.at_seconds)
+    latch = nvml_double.LATCH_SECONDS * 600
+    assert last.joules - first.joules == pytest.approx(truth, abs=latch + 1)
+
+
+async def test_the_counter_is_read_once_per_read(driver, opened):
+    double = driver(gpus=2)
+    source = opened()
+    for _ in range(5):
+        await source.read()
+    assert [double.calls(0), double.calls(1)] == [(5, 0), (5, 0)]
+
+
+async def test_a_lost_gpu_hides_no_other_and_is_found_again_after_its_reset(driver, opened):
+    double, clock = driver(gpus=3), FakeClock()
+    source = opened(clock)
+    assert len((await source.read()).readings) == 3
+    double.set_code(1, nvml_double.LOST)
+    reading = await source.read()
+    assert list(by_device(reading)) == [double.uuid(0), double.uuid(2)]
+    error = errors(reading)[double.uuid(1)]
+    assert isinstance(error, DeviceLost)
+    assert "GPU 1" in str(error)
+    assert "Xid" in str(error)
+
+    clock.advance(11)  # listed again while still lost
+    assert set(errors(await source.read())) == {double.uuid(1)}
+    double.set_code(1, 0)
+    clock.advance(11)
+    reading = await source.read()
+    assert list(by_device(reading)) == [double.uuid(0), double.uuid(1), double.uuid(2)]
+    assert reading.failures == ()
+
+
+async def test_a_gpu_that_vanishes_from_the_list_is_named_though_the_indices_shift(driver, opened):
+    double, clock = driver(gpus=3), FakeClock()
+    source = opened(clock)
+    await source.read()
+    double.set_code(0, nvml_double.LOST)
+    await source.read()
+    double.set_code(0, 0)  # the driver renumbers: index 0 is now the GPU that was index 1
+    double.set_uuid_number(0, 1)
+    double.set_uuid_number(1, 2)
+    double.set_count(2)
+    clock.advance(11)
+    reading = await source.read()
+    assert list(by_device(reading)) == [double.uuid(1), double.uuid(2)]
+    assert isinstance(errors(reading)[double.uuid(0)], DeviceLost)
+
+
+async def test_no_permission_on_one_gpu_is_that_gpus_failure(driver, opened):
+    double = driver(gpus=2)
+    double.set_code(1, nvml_double.NO_PERMISSION, "energy")
+    reading = await opened().read()
+    assert list(by_device(reading)) == [double.uuid(0)]
+    assert isinstance(errors(reading)[double.uuid(1)], Refused)
+
+
+async def test_a_reset_counter_is_reported_as_it_is(driver, opened):
+    double = driver(gpus=1, counter_joules=9000)
+    source = opened()
+    await source.read()
+    double.reset_counter(0)
+    assert by_device(await source.read())[double.uuid(0)] < 1000
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "hint"),
+    [
+        (nvml_double.DRIVER_NOT_LOADED, Unavailable, "modprobe nvidia"),
+        (nvml_double.VERSION_MISMATCH, Unavailable, "restart tokwatt"),
+        (nvml_double.UNKNOWN, Unavailable, "container"),
+        (nvml_double.NO_PERMISSION, Refused, "/dev/nvidiactl"),
+    ],
+)
+async def test_a_driver_that_does_not_start_says_why_and_is_tried_again_slowly(driver, opened, code, kind, hint):
+    double, clock = driver(), FakeClock()
+    double.set_init_code(code)
+    source = opened(clock)
+    for _ in range(3):
+        with pytest.raises(kind, match=hint):
+            await source.read()
+    assert double.inits == 1
+    double.set_init_code(0)
+    clock.advance(11)
+    assert len((await source.read()).readings) == 2
+
+
+async def test_nvml_shut_down_by_other_code_is_started_again_at_the_next_read(driver, opened):
+    double = driver()
+    source = opened()
+    await source.read()
+    pynvml.nvmlShutdown()
+    with pytest.raises(Unavailable, match="started again"):
+        await source.read()
+    assert len((await source.read()).readings) == 2
+    assert double.inits == 2
+
+
+async def test_unknown_error_on_all_gpus_is_the_drivers_failure_on_one_it_is_that_gpus(driver, opened):
+    double, clock = driver(gpus=2), FakeClock()
+    source = opened(clock)
+    double.set_code(0, nvml_double.UNKNOWN, "energy")
+    assert list(errors(await source.read())) == [double.uuid(0)]
+    double.set_code(1, nvml_double.UNKNOWN, "energy")
+    with pytest.raises(Unavailable, match="code 999"):
+        await source.read()
+    double.set_code(0, 0, "energy")
+    double.set_code(1, 0, "energy")
+    clock.advance(11)
+    assert len((await source.read()).readings) == 2
+
+
+async def test_no_driver_library_is_unavailable(opened):
+    def no_library():
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    binding = SimpleNamespace(NVMLError=pynvml.NVMLError, nvmlInit=no_library)
+    with pytest.raises(Unavailable, match=r"libnvidia-ml\.so\.1 comes with the NVIDIA driver"):
+        await opened(binding=binding).read()
+
+
+async def test_a_driver_without_gpus_is_unavailable_at_every_read(driver, opened):
+    driver(gpus=0)
+    source = opened()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="lists no GPU"):
+            await source.read()
+
+
+async def test_a_hung_driver_times_out_and_recovers(driver, opened):
+    double = driver()
+    source = opened(timeout_seconds=0.05)
+    await source.read()
+    double.hang()
+    with pytest.raises(TimedOut, match="no answer within"):
+        await source.read()
+    with pytest.raises(TimedOut, match="has not returned"):
+        await source.read()
+    double.release()
+    for _ in range(1000):
+        try:
+            reading = await source.read()
+            break
+        except TimedOut:
+            await asyncio.sleep(0.001)
+    assert len(reading.readings) == 2
+
+
+# --- boards without an energy counter
+
+
+@pytest.mark.parametrize("code", [nvml_double.NOT_SUPPORTED, nvml_double.FUNCTION_NOT_FOUND])
+async def test_the_energy_field_stands_in_for_the_energy_function(driver, opened, code):
+    double = driver(gpus=1, counter_joules=7000)
+    double.set_code(0, code, "energy")
+    source = opened()
+    assert by_device(await source.read())[double.uuid(0)] == pytest.approx(7000, rel=0.1)
+    await source.read()
+    assert double.calls(0)[0] == 3  # the refused function was asked once and never again
+
+
+async def test_without_a_counter_all_power_samples_since_the_last_read_are_returned(driver, opened):
+    double = driver(gpus=1, watts=250)
+    double.without_counter(0)
+    source = opened(sampling_seconds=0.05)
+    first = await source.read()
+    assert [type(sample) for sample in first.readings] == [PowerSample]
+    assert first.readings[0].meter.method is Method.INTEGRATED
+    assert first.readings[0].averaged_over_seconds == 0.0
+    await asyncio.sleep(0.3)
+    second = await source.read()
+    assert len(second.readings) >= 4
+    assert {sample.watts for sample in second.readings} == {250.0}
+    instants = [sample.at_seconds for sample in (*first.readings, *second.readings)]
+    assert instants == sorted(set(instants))
+    assert second.devices[0].meter == second.readings[0].meter
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "window_seconds"),
+    [
+        ("NVIDIA L40S", 8, 1.0),
+        ("NVIDIA A100-SXM4-80GB", nvml_double.AMPERE, 0.0),
+        ("NVIDIA A30", nvml_double.AMPERE, 0.0),
+        ("NVIDIA RTX A3000", nvml_double.AMPERE, 1.0),
+        ("Tesla T4", nvml_double.TURING, 0.0),
+    ],
+)
+async def test_power_usage_is_the_last_resort_with_the_documented_window(
+    driver, opened, name, architecture, window_seconds
+):
+    double = driver(gpus=1, name=name, architecture=architecture)
+    double.without_counter(0)
+    double.set_code(0, nvml_double.NOT_SUPPORTED, "field_instant")
+    sample = (await opened().read()).readings[0]
+    assert (sample.watts, sample.averaged_over_seconds) == (300.0, window_seconds)
+
+
+@pytest.mark.parametrize(("name", "scope"), [("NVIDIA GH200 480GB", "module"), ("NVIDIA H100 80GB HBM3", None)])
+async def test_the_module_scope_is_asked_on_superchips_only(driver, opened, name, scope):
+    double = driver(gpus=1, name=name)
+    double.without_counter(0)
+    double.set_code(0, nvml_double.NOT_SUPPORTED, "field_instant")
+    double.set_code(0, nvml_double.NOT_SUPPORTED, "usage")
+    reading = await opened().read()
+    assert len(reading.readings) == (1 if scope else 0)
+    assert [dict(info.details).get("scope") for info in reading.devices] == ([scope] if scope else [])
+
+
+async def test_the_counter_of_gh200_says_that_it_covers_the_module(driver, opened):
+    driver(gpus=1, name="NVIDIA GH200 480GB")
+    assert dict((await opened().read()).devices[0].details)["scope"] == "module"
+
+
+async def test_a_gpu_that_offers_nothing_is_absent_and_never_zero(driver, opened):
+    double = driver(gpus=2)
+    double.without_counter(1)
+    for what in ("field_instant", "usage"):
+        double.set_code(1, nvml_double.NOT_SUPPORTED, what)
+    source = opened()
+    await source.read()
+    reading = await source.read()
+    assert list(by_device(reading)) == [double.uuid(0)]
+    assert len(reading.devices) == 1
+    error = errors(reading)[double.uuid(1)]
+    assert isinstance(error, Unavailable)
+    assert "neither an energy counter nor a power reading" in str(error)
+    assert double.calls(1) == (2, 2)  # all four ways were asked once
+
+
+async def test_a_power_sensor_that_shows_zero_is_a_failure_not_a_sample(driver, opened):
+    double = driver(gpus=1, watts=0)
+    double.without_counter(0)
+    reading = await opened().read()
+    assert reading.readings == ()
+    assert isinstance(errors(reading)[double.uuid(0)], Malformed)
+
+
+async def test_a_field_error_other_than_not_supported_is_a_failure(driver, opened):
+    double = driver(gpus=1)
+    double.set_code(0, nvml_double.NOT_SUPPORTED, "energy")
+    double.set_code(0, nvml_double.LOST, "field_energy")
+    assert isinstance(errors(await opened().read())[double.uuid(0)], DeviceLost)
+
+
+async def test_a_counter_that_worked_is_not_traded_for_power_at_its_first_failure(driver, opened):
+    double = driver(gpus=1)
+    source = opened(FakeClock())
+    await source.read()
+    double.set_code(0, nvml_double.NOT_SUPPORTED, "energy")
+    assert list(errors(await source.read())) == [double.uuid(0)]
+    double.set_code(0, 0, "energy")
+    assert list(by_device(await source.read())) == [double.uuid(0)]
+
+
+async def test_the_value_type_of_a_field_decides_which_member_is_read(opened):
+    def not_offered(_handle):
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+
+    union = SimpleNamespace(dVal=123456.0, uiVal=1, ullVal=2)
+    binding = SimpleNamespace(
+        NVMLError=pynvml.NVMLError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlSystemGetDriverVersion=lambda: "1",
+        nvmlDeviceGetCount=lambda: 1,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetUUID=lambda _: "GPU-x",
+        nvmlDeviceGetName=lambda _: "made up",
+        nvmlDeviceGetPciInfo=not_offered,
+        nvmlDeviceGetEnforcedPowerLimit=not_offered,
+        nvmlDeviceGetArchitecture=not_offered,
+        nvmlDeviceGetTotalEnergyConsumption=not_offered,
+        nvmlDeviceGetFieldValues=lambda _handle, _fields: [SimpleNamespace(nvmlReturn=0, valueType=0, value=union)],
+    )
+    reading = await opened(binding=binding).read()
+    assert by_device(reading) == {"GPU-x": pytest.approx(123.456)}
+    assert reading.devices[0].details == (("driver_version", "1"),)
+
+
+# --- choice of GPUs and spec
+
+
+async def test_only_the_wanted_gpus_are_read(driver, opened):
+    double = driver(gpus=4)
+    wanted = (double.uuid(2), "0")
+    assert list(by_device(await opened(gpus=wanted).read())) == [double.uuid(0), double.uuid(2)]
+
+
+async def test_a_wanted_gpu_that_does_not_exist_is_a_failure_that_names_those_that_do(driver, opened):
+    double = driver(gpus=1)
+    reading = await opened(gpus=("0", "7", "MIG-1")).read()
+    assert list(by_device(reading)) == [double.uuid(0)]
+    found = errors(reading)
+    assert f"0: {double.uuid(0)}" in str(found["7"])
+    assert "name the parent" in str(found["MIG-1"])
+
+
+async def test_a_simulated_source_says_so(driver, opened):
+    driver()
+    assert (await opened(simulated=True).read()).readings[0].meter.method is Method.SIMULATED
+
+
+def test_the_spec_opens_a_source_and_explains_every_option(driver):
+    spec = specs()["nvml"]
+    source = spec.open(NvmlOptions(), SourceContext("gpus", FakeClock()))
+    assert (source.name, source.period_seconds, source.timeout_seconds) == ("gpus", None, 1.0)
+    assert spec.detect
+    assert all(field.metadata["help"] for field in dataclasses.fields(spec.options))
+
+
+@pytest.mark.parametrize("options", [{"gpus": ()}, {"timeout_seconds": 0}, {"sampling_seconds": 0.01}])
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match="must be"):
+        NvmlOptions(**options)
