@@ -1,0 +1,224 @@
+"""Checks across entries: names, owners of devices, references, prices. Reports mistakes; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from itertools import chain
+
+from tokwatt.config.binder import Binder
+from tokwatt.config.mistakes import nearest, shown
+from tokwatt.config.schema import Config, GpuSelection, MeterConfig
+from tokwatt.readings import Boundary, PowerSourceSpec
+
+
+def check(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceSpec], engines: Collection[str]) -> None:
+    """Run every check. `config` may hold stand-ins for values whose mistakes are known."""
+    _window(config, binder)
+    _names(config, binder)
+    _engines(config, binder, engines)
+    _gpu_owners(config, binder)
+    _meter_owners(config, binder)
+    _hosts(config, binder, power_specs)
+    _capacity(config, binder)
+    _capacity_of_servers(config, binder)
+    _responses(config, binder)
+    _same_url(config, binder)
+
+
+def _window(config: Config, binder: Binder) -> None:
+    known = binder.report.has_mistake("window_seconds") or binder.report.has_mistake("tick_seconds")
+    if not known and config.window_seconds < 2 * config.tick_seconds:
+        binder.report.mistake(
+            binder.place("window_seconds", "tick_seconds"),
+            "window_seconds",
+            f"impossible number {config.window_seconds:g} with tick_seconds {config.tick_seconds:g}",
+            f"must be at least two ticks, {2 * config.tick_seconds:g}",
+        )
+
+
+def _names(config: Config, binder: Binder) -> None:
+    servers = ((f"servers[{index}]", server.name, "server") for index, server in enumerate(config.servers))
+    meters = ((f"meters[{index}]", meter.name, "meter") for index, meter in enumerate(config.meters or ()))
+    owners: dict[str, str] = {}
+    for path, name, kind in chain(servers, meters):
+        if not name:
+            continue
+        if name in owners:
+            implied = kind == "meter" and binder.place(f"{path}.name") is None
+            binder.report.mistake(
+                binder.place(f"{path}.name", path),
+                f"{path}.name",
+                f"name {shown(name)} is already taken by a {owners[name]}",
+                "give this meter a name" if implied else "names are unique among servers and meters",
+            )
+        owners.setdefault(name, kind)
+
+
+def _engines(config: Config, binder: Binder, engines: Collection[str]) -> None:
+    for index, server in enumerate(config.servers):
+        path = f"servers[{index}].engine"
+        if server.engine is not None and server.engine not in engines:
+            binder.report.mistake(
+                binder.place(path), path, f"unknown engine {shown(server.engine)}", nearest(server.engine, engines)
+            )
+
+
+def _gpu_owners(config: Config, binder: Binder) -> None:
+    owner_of_all = ""
+    owners: dict[str | int, str] = {}
+    for index, server in enumerate(config.servers):
+        path, owner = f"servers[{index}].gpus", f"servers[{index}]"
+        selected = server.gpus
+        if (selected.every or selected.devices) and (owner_of_all or (selected.every and owners)):
+            first = owner_of_all or next(iter(owners.values()))
+            _two_owners(binder, path, "a GPU" if owner_of_all else "every GPU", first)
+        owner_of_all = owner_of_all or (owner if selected.every else "")
+        for position, device in enumerate(selected.devices):
+            key = device.lower() if isinstance(device, str) else device
+            if key in owners:
+                _two_owners(binder, f"{path}[{position}]", f"GPU {device}", owners[key])
+            owners.setdefault(key, owner)
+    kinds = {type(device) for device in owners}
+    if len(kinds) > 1 and len(set(owners.values())) > 1:
+        binder.report.warn(
+            binder.place("servers"),
+            "servers",
+            "GPUs are named by index and by UUID, so two owners of one GPU cannot be seen here",
+            "use UUIDs everywhere",
+        )
+
+
+def _two_owners(binder: Binder, path: str, what: str, owner: str) -> None:
+    message = f"{what} is claimed that {owner} already owns"
+    binder.report.mistake(binder.place(path), path, message, "one GPU belongs to one server: list each GPU once")
+
+
+def _meter_owners(config: Config, binder: Binder) -> None:
+    owners: dict[tuple[object, ...], str] = {}
+    for index, meter in enumerate(config.meters or ()):
+        path = f"meters[{index}]"
+        if not meter.source or meter.options is None or binder.report.has_mistake(path):
+            continue
+        what = _devices_of(meter)
+        if what in owners:
+            binder.report.mistake(
+                binder.place(path),
+                path,
+                f"reads the same device as {owners[what]}: its energy would count twice",
+                "keep one of the two",
+            )
+        owners.setdefault(what, path)
+
+
+def _devices_of(meter: MeterConfig) -> tuple[object, ...]:
+    """Identify what a meter reads: its address where it has one, else every option that selects something."""
+    # options classes belong to the sources, so only their field metadata can tell what an option is for
+    options = [f for f in fields(meter.options) if not f.name.endswith("_seconds")]  # type: ignore[arg-type]
+    address = [f for f in options if f.name in {"host", "port", "url"}]
+    chosen = address or [f for f in options if not f.metadata.get("secret")]
+    return (meter.source, *(repr(getattr(meter.options, f.name)) for f in chosen))
+
+
+def _hosts(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceSpec]) -> None:
+    if config.meters is None:
+        sources = {name: name for name, spec in power_specs.items() if spec.detect}
+    else:
+        sources = {meter.name: meter.source for meter in config.meters if meter.name}
+    good = {name for name, source in sources.items() if _measures_host(power_specs.get(source))}
+    for index, server in enumerate(config.servers):
+        for position, host in enumerate(server.hosts or ()):
+            path = f"servers[{index}].hosts[{position}]"
+            if not host or host in good:
+                continue
+            if host in sources:
+                message = f"meter {shown(host)} does not measure a host (source {sources[host]})"
+            else:
+                message = f"unknown meter {shown(host)}"
+            binder.report.mistake(binder.place(path), path, message, nearest(host, good, "host meters"))
+
+
+def _measures_host(spec: PowerSourceSpec | None) -> bool:
+    # an unknown source is its own mistake, so nothing is said here about the meter's boundaries
+    return spec is None or Boundary.HOST in spec.boundaries
+
+
+def _capacity(config: Config, binder: Binder) -> None:
+    of_servers = ((f"servers[{index}].capacity", server.capacity) for index, server in enumerate(config.servers))
+    for path, price in chain([("prices.capacity", config.prices.capacity)], of_servers):
+        if price is None or binder.report.has_mistake(path):
+            continue
+        bases = (price.dollars_per_gpu_hour, price.dollars_per_hour)
+        if None not in bases:
+            binder.report.mistake(
+                binder.place(f"{path}.dollars_per_hour"),
+                path,
+                "two bases at once, dollars_per_gpu_hour and dollars_per_hour",
+                "keep one of the two",
+            )
+        elif bases == (None, None):
+            binder.report.mistake(
+                binder.place(path), path, "no price in it", "give dollars_per_gpu_hour or dollars_per_hour"
+            )
+
+
+def _capacity_of_servers(config: Config, binder: Binder) -> None:
+    shared = config.prices.capacity
+    followers = [server.name for server in config.servers if server.capacity is None]
+    if shared and shared.dollars_per_hour is not None and len(followers) > 1:
+        binder.report.warn(
+            binder.place("prices.capacity.dollars_per_hour"),
+            "prices.capacity.dollars_per_hour",
+            f"each of the servers {', '.join(followers)} is charged this price",
+            "if it is the price of all of them together, give each server its part in its own capacity",
+        )
+    for index, server in enumerate(config.servers):
+        price = server.capacity or shared
+        if price and price.dollars_per_gpu_hour is not None and server.gpus == GpuSelection():
+            path = f"servers[{index}]"
+            message = "owns no GPU, so dollars_per_gpu_hour gives it no capacity price"
+            binder.report.warn(binder.place(path), path, message, "set gpus, or capacity: {dollars_per_hour: ...}")
+
+
+def _responses(config: Config, binder: Binder) -> None:
+    names = {server.name for server in config.servers}
+    seen: set[str] = set()
+    for index, response in enumerate(config.responses):
+        path = f"responses[{index}]"
+        place = binder.place(f"{path}.server")
+        # a server whose own name is a mistake may be the one that is meant
+        if response.server and response.server not in names and "" not in names:
+            message = f"unknown server {shown(response.server)}"
+            binder.report.mistake(place, f"{path}.server", message, nearest(response.server, names, "servers"))
+        if response.server and response.server in seen:
+            message = f"server {shown(response.server)} already has an entry"
+            binder.report.mistake(place, f"{path}.server", message, "one entry per server")
+        seen.add(response.server)
+        _support(binder, path)
+
+
+def _support(binder: Binder, path: str) -> None:
+    tokens, price = f"{path}.support_tokens", f"{path}.support_dollars_per_token"
+    given = [key for key in (tokens, price) if binder.place(key)]
+    if len(given) == 1:
+        missing = price if given == [tokens] else tokens
+        binder.report.mistake(
+            binder.place(given[0]),
+            missing,
+            "required key is missing",
+            f"it goes with {given[0].rpartition('.')[2]}; write 0 if it is nothing",
+        )
+
+
+def _same_url(config: Config, binder: Binder) -> None:
+    readers: dict[str, str] = {}
+    for index, server in enumerate(config.servers):
+        path = f"servers[{index}].url"
+        if server.url and server.url in readers:
+            binder.report.warn(
+                binder.place(path),
+                path,
+                f"{readers[server.url]} reads the same URL: its tokens count for both servers",
+                "give each server its own URL",
+            )
+        readers.setdefault(server.url, f"servers[{index}]")

@@ -1,0 +1,158 @@
+"""Load the exporter's configuration: text or file to Config and warnings, or ConfigError with every mistake.
+
+What sources offer is handed in; nothing of tokwatt.sources is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tokwatt.config import scalars
+from tokwatt.config.addresses import ListenAddress, parse_listen
+from tokwatt.config.binder import FAILED, Binder
+from tokwatt.config.checks import check
+from tokwatt.config.mistakes import ConfigError, ConfigWarning, Mistake, Rejected, Report, nearest, shown
+from tokwatt.config.schema import Config, GpuSelection, MeterConfig, MeterHeader
+from tokwatt.config.tree import Scalar, Sequence, Table, Value, parse
+from tokwatt.readings import PowerSourceSpec
+
+CheckSpec = Callable[[Mapping[str, object], str | None, str], object]
+_WRITE_GPUS = "write all, none, or a list of UUIDs and indices such as [GPU-..., 1]"
+
+
+def read_config(
+    path: Path,
+    *,
+    power_specs: Mapping[str, PowerSourceSpec],
+    engines: Collection[str],
+    check_spec: CheckSpec | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Config, tuple[ConfigWarning, ...]]:
+    """Read a configuration file; see `load_config`."""
+    return load_config(
+        read_text(path), str(path), power_specs=power_specs, engines=engines, check_spec=check_spec, environ=environ
+    )
+
+
+def read_text(path: Path) -> str:
+    """Read a file as UTF-8. Raises ConfigError with the reason."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([Mistake(str(path), line, None, "", "not UTF-8 text", "save the file as UTF-8")]) from None
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise ConfigError([Mistake(str(path), None, None, "", message, "check the path and its permissions")]) from None
+
+
+def load_config(
+    text: str,
+    filename: str,
+    *,
+    power_specs: Mapping[str, PowerSourceSpec],
+    engines: Collection[str],
+    check_spec: CheckSpec | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Config, tuple[ConfigWarning, ...]]:
+    """Load a configuration from text.
+
+    Args:
+        text: YAML.
+        filename: named in messages; relative paths in the text are relative to its directory.
+        power_specs: the known power sources by name.
+        engines: names that `engine` may have.
+        check_spec: given a server's `spec`, its `engine` and the key path of the spec; raises ValueError if the spec
+            cannot be used, with a message that may begin with a key path and a colon.
+        environ: where `*_env` settings are looked up; None: the process environment.
+
+    Raises:
+        ConfigError: with every mistake found.
+    """
+    report = Report(filename)
+    binder = Binder(
+        report,
+        directory=Path(filename).parent.absolute(),
+        environ=os.environ if environ is None else environ,
+        custom={
+            ListenAddress: _bind_listen,
+            GpuSelection: _bind_gpus,
+            MeterConfig: lambda b, value, path: _bind_meter(b, value, path, power_specs),
+        },
+    )
+    config = Config()
+    root = parse(text, report)
+    if root is not None and not scalars.is_null(root):
+        config = _with_gpu_default(binder.record(Config, root, ""), binder)
+        check(config, binder, power_specs, engines)
+        _check_specs(config, binder, check_spec)
+    report.raise_mistakes()
+    return config, tuple(report.warnings)
+
+
+def _with_gpu_default(config: Config, binder: Binder) -> Config:
+    """Give every GPU to the only server, unless it says otherwise."""
+    if len(config.servers) != 1 or binder.place("servers[0].gpus"):
+        return config
+    return replace(config, servers=(replace(config.servers[0], gpus=GpuSelection(every=True)),))
+
+
+def _check_specs(config: Config, binder: Binder, check_spec: CheckSpec | None) -> None:
+    for index, server in enumerate(config.servers):
+        path = f"servers[{index}].spec"
+        if server.spec is None or check_spec is None or binder.report.has_mistake(path):
+            continue
+        try:
+            check_spec(server.spec, server.engine, path)
+        except ValueError as error:
+            key, colon, message = str(error).partition(": ")
+            if not (colon and key.startswith(path)):
+                key, message = path, str(error)
+            binder.report.mistake(binder.place(key, path), key, message)
+
+
+def _bind_listen(binder: Binder, value: Value, path: str) -> object:
+    try:
+        # an address with nothing but digits and colons looks like a number to YAML 1.1, so plainness does not matter
+        return parse_listen(value.text if isinstance(value, Scalar) else scalars.to_text(value))
+    except Rejected as error:
+        binder.report.mistake(value.mark, path, error.message, error.suggestion)
+        return FAILED
+
+
+def _bind_gpus(binder: Binder, value: Value, path: str) -> object:
+    if isinstance(value, Scalar) and value.text in {"all", "none"}:
+        return GpuSelection(every=value.text == "all")
+    if not isinstance(value, Sequence):
+        binder.report.mistake(value.mark, path, f"cannot be {scalars.describe(value)}", _WRITE_GPUS)
+        return FAILED
+    devices = binder.value(tuple[int | str, ...], value, path, {"minimum": 0, "parse": _parse_gpu})
+    return GpuSelection(devices=devices)
+
+
+def _parse_gpu(text: str) -> str:
+    if text.isdigit():
+        raise Rejected(f"GPU index {shown(text)} in quotes", f"write {text} without quotes")
+    if text in {"all", "none"} or " " in text:
+        raise Rejected(f"{shown(text)} is no GPU UUID or index", _WRITE_GPUS)
+    return text
+
+
+def _bind_meter(binder: Binder, value: Value, path: str, power_specs: Mapping[str, PowerSourceSpec]) -> object:
+    entries = value.entries if isinstance(value, Table) else {}
+    own = Table({k: e for k, e in entries.items() if k in {"source", "name"}}, value.mark)
+    header: MeterHeader = binder.record(MeterHeader, own if isinstance(value, Table) else value, path)
+    spec = power_specs.get(header.source)
+    if spec is None:
+        if header.source:
+            source_path = f"{path}.source"
+            message = f"unknown power source {shown(header.source)}"
+            binder.report.mistake(
+                binder.place(source_path), source_path, message, nearest(header.source, power_specs, "sources")
+            )
+        return MeterConfig(header.source, header.name or header.source, None)
+    options = binder.record(spec.options, value, path, beside=("source", "name"))
+    return MeterConfig(header.source, header.name or header.source, options)

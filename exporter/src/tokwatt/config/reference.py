@@ -1,0 +1,137 @@
+"""Writes the configuration reference, docs/configuration.md, from the dataclasses that load the configuration.
+
+Owns layout only: every name, default, unit and help text comes from the classes.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import MISSING, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from tokwatt.config.addresses import ListenAddress
+from tokwatt.config.binder import Setting, settings_of
+from tokwatt.config.schema import (
+    RESERVED_LABELS,
+    CapacityPrice,
+    Config,
+    ElectricityPrice,
+    GpuSelection,
+    MeterHeader,
+    Prices,
+    ResponseConfig,
+    ServerConfig,
+)
+from tokwatt.config.web import TlsConfig, WebConfig
+from tokwatt.readings import PowerSourceSpec
+
+_INTRO = """\
+<!-- Written by `make docs` from the classes in tokwatt.config. Change those, not this page. -->
+# Configuration
+
+One YAML file, given with `--config` or `TOKWATT_CONFIG`. `TOKWATT_LISTEN` is the default of `--listen`. The file itself
+never expands environment variables. `tokwatt check FILE` reports every mistake at once, with line, key and what to
+write instead; so does starting with such a file (exit code 2).
+
+Numbers are written plainly (`0.17`), text that looks like a number or a truth value in quotes (`"8000"`, `"yes"`),
+truth values as `true` or `false`. Aliases (`*name`) and tags (`!name`) are refused.
+
+A secret never stands in the file: its key names a file (`…_file`) or an environment variable (`…_env`). Paths are
+relative to the directory of the configuration file.
+"""
+_LABELS = "Names in `labels` are legal Prometheus label names and not one of: {}.\n"
+_WEB_INTRO = """\
+The file of `--web.config.file`, in the format of the Prometheus exporter toolkit. Paths are relative to its directory.
+Keys of that format that are not listed here are refused, not ignored.
+"""
+
+
+def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collection[str]) -> str:
+    """Write the whole page as Markdown."""
+    known = ", ".join(f"`{engine}`" for engine in sorted(engines))
+    parts = [
+        _INTRO,
+        _section("Top level", Config, ""),
+        _section("Servers", ServerConfig, "servers[]."),
+        f"Engines: {known}.\n" if known else "",
+        _LABELS.format(", ".join(f"`{name}`" for name in sorted(RESERVED_LABELS))),
+        _section("Meters", MeterHeader, "meters[]."),
+        *(_meter(power_specs[name]) for name in sorted(power_specs)),
+        _section("Prices", Prices, "prices."),
+        _section("Capacity", CapacityPrice, "prices.capacity.", "Give exactly one of the two prices."),
+        _section("Electricity", ElectricityPrice, "prices.electricity."),
+        _section("Responses", ResponseConfig, "responses[]."),
+        "## Web configuration\n",
+        _WEB_INTRO,
+        _section("Sections", WebConfig, "", level=3),
+        _section("TLS", TlsConfig, "tls_server_config.", level=3),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _section(title: str, options: type, prefix: str, note: str = "", *, level: int = 2) -> str:
+    lines = [f"{'#' * level} {title}", ""]
+    if note:
+        lines += [note, ""]
+    return "\n".join([*lines, *_table(options, prefix), ""])
+
+
+def _meter(spec: PowerSourceSpec) -> str:
+    lines = [f"### `source: {spec.name}`", "", f"{spec.summary} Needs: {spec.needs}", ""]
+    return "\n".join([*lines, *_table(spec.options, "meters[]."), ""])
+
+
+def _table(options: type, prefix: str) -> Iterator[str]:
+    yield "| key | value | default | meaning |"
+    yield "|---|---|---|---|"
+    for setting in settings_of(options).values():
+        cells = (f"`{prefix}{setting.name}`", _value(setting), _default(setting), _meaning(setting))
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _value(setting: Setting) -> str:
+    metadata = setting.field.metadata
+    unit = metadata.get("unit", "")
+    limits = [
+        f"{word} {metadata[key]:g}"
+        for key, word in (("above", "above"), ("minimum", "at least"), ("maximum", "at most"))
+        if key in metadata
+    ]
+    kind = _type_text(setting.hint)
+    return ", ".join([f"{kind} ({unit})" if unit else kind, *limits])
+
+
+def _type_text(hint: Any) -> str:
+    if get_origin(hint) in {Union, types.UnionType}:
+        return " or ".join(_type_text(member) for member in get_args(hint) if member is not type(None))
+    if get_origin(hint) is tuple:
+        return f"list of {_type_text(get_args(hint)[0])}"
+    if get_origin(hint) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return ", ".join(f"`{choice}`" for choice in hint)
+    names: dict[Any, str] = {
+        bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path",
+        ListenAddress: "address", GpuSelection: "`all`, `none` or list",
+    }  # fmt: skip
+    return names.get(hint, "section" if is_dataclass(hint) else "mapping")
+
+
+def _default(setting: Setting) -> str:
+    if setting.required:
+        return "required"
+    default = setting.field.default
+    if default is MISSING or default is None or default in ((), GpuSelection()):
+        return ""
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, tuple):
+        return f"`{', '.join(str(item) for item in default)}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def _meaning(setting: Setting) -> str:
+    return str(setting.field.metadata.get("help", ""))

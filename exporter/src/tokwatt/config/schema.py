@@ -1,0 +1,225 @@
+"""The settings of the exporter as frozen dataclasses. The field metadata is what docs and checks are made from.
+
+Owns names, defaults, units and limits. Reads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from tokwatt.config.addresses import DEFAULT_PORT, ListenAddress, parse_url
+from tokwatt.config.mistakes import Rejected, shown
+
+# labels that the exporter or Prometheus itself sets on the series that carry a server's own labels
+RESERVED_LABELS = frozenset(
+    {"server", "engine", "engine_version", "input", "role", "model", "instance", "job", "le", "quantile"}
+)
+
+
+def parse_label(name: str, value: str) -> str:
+    """Check one of a server's own labels. Raises Rejected."""
+    if name in RESERVED_LABELS or name.startswith("__"):
+        raise Rejected(f"label {shown(name)} is reserved", "choose another name")
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+        legal = re.sub(r"[^a-zA-Z0-9_]", "_", name).lstrip("0123456789_")
+        raise Rejected(f"{shown(name)} is no legal label name", f"write {legal}" if legal else "use letters, digits, _")
+    return value
+
+
+def parse_name(text: str) -> str:
+    """Check a name that becomes a label value and a command line argument. Raises Rejected."""
+    if text != text.strip():
+        raise Rejected(f"name {shown(text)} begins or ends with a space", f"write {shown(text.strip())}")
+    return text
+
+
+def _setting(help_text: str, *, unit: str = "", secret: bool = False, **limits: Any) -> dict[str, Any]:
+    return {"help": help_text, "unit": unit, "secret": secret, **limits}
+
+
+class Role(StrEnum):
+    """What a server does in a deployment."""
+
+    BOTH = "both"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    SUPPORT = "support"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSelection:
+    """The GPUs a server computes on: every one, the named ones (UUID or index), or none."""
+
+    every: bool = False
+    devices: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityPrice:
+    """What the compute costs while it is held, busy or not. Exactly one of the two bases is set."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"ownership", "spot", "series"})
+
+    dollars_per_gpu_hour: float | None = field(
+        default=None,
+        metadata=_setting("price of one GPU; a server pays for the GPUs it owns", unit="dollars per hour", minimum=0),
+    )
+    dollars_per_hour: float | None = field(
+        default=None,
+        metadata=_setting("price of all the compute of one server", unit="dollars per hour", minimum=0),
+    )
+    includes_electricity: bool = field(
+        default=False,
+        metadata=_setting(
+            "true for a lease that covers power: energy dollars are published, but not added again to totals and ratios"
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ElectricityPrice:
+    """What a kilowatt-hour costs."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"tariff", "time_of_use", "series"})
+
+    dollars_per_kwh: float = field(metadata=_setting("price of electricity", unit="dollars per kWh", minimum=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices of capacity and energy. None: not configured, the dollars of that component are absent."""
+
+    capacity: CapacityPrice | None = field(
+        default=None, metadata=_setting("price of compute for every server that has no `capacity` of its own")
+    )
+    electricity: ElectricityPrice | None = field(default=None, metadata=_setting("price of energy"))
+    pue: float = field(
+        default=1.0,
+        metadata=_setting("power usage effectiveness: facility energy / host energy", unit="ratio", minimum=1),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """One inference server."""
+
+    name: str = field(metadata=_setting("label `server`; unique among servers and meters", parse=parse_name))
+    url: str = field(
+        metadata=_setting(
+            "its metrics page, http or https; without a path: the usual one of the engine", parse=parse_url
+        )
+    )
+    engine: str | None = field(
+        default=None, metadata=_setting("inference engine, see `tokwatt sources`; omit: detected from the exposition")
+    )
+    gpus: GpuSelection = field(
+        default=GpuSelection(),
+        metadata=_setting(
+            "`all`, `none`, or a list of UUIDs and indices: the GPUs this server computes on; "
+            "omit: all with one server, none with several"
+        ),
+    )
+    hosts: tuple[str, ...] | None = field(
+        default=None, metadata=_setting("names of host meters whose energy this server shares; omit: all")
+    )
+    role: Role = field(
+        default=Role.BOTH, metadata=_setting("`support`: guardrail, embedding, other pre/post-processing")
+    )
+    labels: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_setting(
+            "own labels on `tokwatt_server_info`, also the keys of A/B comparison", parse_item=parse_label
+        ),
+    )
+    model: str | None = field(
+        default=None, metadata=_setting("value of the label `model`; omit: what the server says", parse=parse_name)
+    )
+    timeout_seconds: float = field(default=5.0, metadata=_setting("give up one read after this", unit="seconds"))
+    capacity: CapacityPrice | None = field(
+        default=None, metadata=_setting("price of this server's compute, in place of `prices.capacity`")
+    )
+    spec: Mapping[str, object] | None = field(
+        default=None, metadata=_setting("which series to read, for a server or version tokwatt does not know")
+    )
+    bearer_token_file: str | None = field(
+        default=None, metadata=_setting("file that holds the token for the metrics page", secret=True)
+    )
+    ca_file: str | None = field(
+        default=None, metadata=_setting("CA certificates (PEM) that an https page is checked against", file=True)
+    )
+    verify_tls: bool = field(
+        default=True, metadata=_setting("false: accept any certificate of an https page; anybody may then answer")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MeterHeader:
+    """What every meter has; the other keys of its entry are the options of its source."""
+
+    source: str = field(metadata=_setting("which power source, see `tokwatt sources`"))
+    name: str | None = field(
+        default=None,
+        metadata=_setting("unique among servers and meters; omit: the name of the source", parse=parse_name),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MeterConfig:
+    """One meter. `options` is an instance of the options class of its source."""
+
+    source: str
+    name: str
+    options: object
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseConfig:
+    """What one meaningful response of a server takes beyond its generated tokens."""
+
+    server: str = field(metadata=_setting("name of a server above"))
+    attempts: float = field(
+        default=1.0, metadata=_setting("mean attempts per meaningful response", unit="attempts", minimum=1)
+    )
+    support_tokens: float = field(
+        default=0.0, metadata=_setting("mean pre/post-processing tokens per response", unit="tokens", minimum=0)
+    )
+    support_dollars_per_token: float = field(
+        default=0.0, metadata=_setting("price of such a token", unit="dollars per token", minimum=0)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration."""
+
+    listen: ListenAddress = field(
+        default=ListenAddress("127.0.0.1", DEFAULT_PORT),
+        metadata=_setting("HOST:PORT, [IPV6]:PORT, or :PORT for every interface"),
+    )
+    tick_seconds: float = field(
+        default=1.0, metadata=_setting("how often tokens and fast meters are read together", unit="seconds")
+    )
+    window_seconds: float = field(
+        default=60.0, metadata=_setting("window of the live gauges, at least two ticks", unit="seconds")
+    )
+    min_coverage: float = field(
+        default=0.9,
+        metadata=_setting(
+            "part of the window that must be measured for a live gauge to show", unit="ratio", above=0, maximum=1
+        ),
+    )
+    reload_endpoint: bool = field(default=False, metadata=_setting("accept `POST /-/reload`; SIGHUP always reloads"))
+    servers: tuple[ServerConfig, ...] = field(
+        default=(), metadata=_setting("inference servers; omit: the usual ports of this host are tried")
+    )
+    meters: tuple[MeterConfig, ...] | None = field(
+        default=None, metadata=_setting("power sources; omit: every local meter that answers; `[]`: none")
+    )
+    prices: Prices = field(default_factory=Prices, metadata=_setting("what capacity and energy cost"))
+    responses: tuple[ResponseConfig, ...] = field(
+        default=(), metadata=_setting("what a meaningful response takes, for `tokwatt_response_*`")
+    )
