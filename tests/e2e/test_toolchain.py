@@ -17,6 +17,8 @@ import pytest
 
 from support import chromium
 from support.alertmanager import running_alertmanager, webhook_receiver
+from support.llama_server import running_llama_server
+from support.openmetrics import classic_samples, total
 from support.processes import Child, ChildFailed, poll, running
 from support.prometheus import check_metrics, check_rules, running_prometheus
 from support.prometheus import test_rules as run_rule_tests
@@ -154,3 +156,22 @@ def test_a_stubborn_child_is_killed(tmp_path: Path) -> None:
     with running("stubborn", [sys.executable, "-c", stubborn], tmp_path) as child:
         child.wait_for_log("up")
         assert child.stop(0.3) == -signal.SIGKILL
+
+
+def test_llama_server_counts_what_it_tells_its_clients(tmp_path: Path) -> None:
+    with running_llama_server(tmp_path) as server:
+        usage = server.load([("The mill turns, the river runs. " * 8 + f"Question {n}", 6) for n in range(4)])
+        assert usage.requests == 4
+        assert usage.completion_tokens == 4 * 6
+        assert usage.cached_tokens > 0
+        wanted = {
+            "llamacpp:prompt_tokens_total": usage.prompt_tokens - usage.cached_tokens,
+            "llamacpp:prompt_tokens_cached_total": usage.cached_tokens,
+            "llamacpp:tokens_predicted_total": usage.completion_tokens,
+        }
+
+        def counted() -> bool:  # counters move when the server closes a request, a moment after the client's answer
+            samples = classic_samples(server.metrics_text())
+            return all(total(samples, name) == value for name, value in wanted.items())
+
+        poll(counted, f"counters {wanted}", 5)

