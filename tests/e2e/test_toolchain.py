@@ -14,7 +14,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-
 from support import chromium
 from support.alertmanager import running_alertmanager, webhook_receiver
 from support.llama_server import running_llama_server

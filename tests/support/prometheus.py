@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from support import tools
 from support.ports import free_port
 from support.processes import Child, poll, running

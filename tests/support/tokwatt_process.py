@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from support.openmetrics import Samples, classic_samples, openmetrics_samples
 from support.ports import free_port
 from support.processes import Child

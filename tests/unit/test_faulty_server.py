@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-
 from support.faulty_server import MODEL, Fault, FaultyServer, running_faulty_server
 from support.openmetrics import classic_samples, total
 from support.processes import poll
