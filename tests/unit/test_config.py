@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from support.config_specs import ENGINES, POWER_SPECS, IpmiLike, NvmlLike, Privilege
+
 from tokwatt.config import (
     CapacityPrice,
     Config,

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pynvml
 import pytest
-
 from support import nvml_double
 from support.clock import FakeClock
 from support.nvml_double import NvmlDouble
+
 from tokwatt.readings import (
     Boundary,
     DeviceLost,

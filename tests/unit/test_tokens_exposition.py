@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-
 from support.captures import body as capture
+
 from tokwatt.readings import Malformed
 from tokwatt.sources.tokens._exposition import Lines, series_id
 

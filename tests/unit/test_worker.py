@@ -8,8 +8,8 @@ import threading
 import time
 
 import pytest
-
 from support.clock import FakeClock
+
 from tokwatt.readings import TimedOut
 from tokwatt.sources._worker import Worker
 
