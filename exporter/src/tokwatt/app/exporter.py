@@ -1,0 +1,130 @@
+"""A running exporter: sampler, books and HTTP face, with a change of configuration while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from tokwatt.app.http import Face, Verify, application
+from tokwatt.app.plan import plan_of
+from tokwatt.app.setup import PowerEntry, Setup, TokenEntry
+from tokwatt.economics.books import Books
+from tokwatt.ledger.ledger import Ledger
+from tokwatt.readings import Clock, PowerSource, TokenSource
+from tokwatt.sampler import ReloadState, Sampler
+
+log = logging.getLogger("tokwatt")
+
+SHUTDOWN_SECONDS = 1.0  # for connections and sources together; SIGTERM must end within 2 s
+
+
+class Exporter:
+    """Owns the running parts. `replace()` takes over a new setup without losing a total."""
+
+    def __init__(self, setup: Setup, clock: Clock = time.monotonic, wall_clock: Clock = time.time) -> None:
+        self.face = Face()
+        self._setup = setup
+        self._tokens: dict[str, TokenSource] = {}
+        self._power: dict[str, PowerSource] = {}
+        self._books = Books(plan_of(setup.config, (), (), setup.simulated_servers), Ledger())
+        self._sampler = Sampler(
+            self._books,
+            clock,
+            wall_clock,
+            self.face.publish,
+            simulated=setup.simulated,
+            reload_state=ReloadState(successful=True, at_unix_seconds=wall_clock()),
+        )
+        self._wall_clock = wall_clock
+        self._ticking: asyncio.Task[None] | None = None
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def setup(self) -> Setup:
+        """The setup in force."""
+        return self._setup
+
+    def start(self) -> None:
+        """Begin to read sources. Call inside a running event loop."""
+        self._watch(self._setup)
+        self._ticking = asyncio.create_task(self._sampler.run(), name="tick")
+        self._ticking.add_done_callback(_log_death)
+
+    def _watch(self, setup: Setup) -> None:
+        """Build sources that are not there yet, then tell the books about all of them."""
+        added_tokens = {name: entry.build() for name, entry in setup.tokens.items() if name not in self._tokens}
+        added_power = {name: entry.build() for name, entry in setup.power.items() if name not in self._power}
+        self._tokens |= added_tokens
+        self._power |= added_power
+        plan = plan_of(setup.config, self._tokens.values(), self._power.values(), setup.simulated_servers)
+        self._books.reconfigure(plan)
+        for name, token_source in added_tokens.items():
+            self._sampler.watch_tokens(token_source, setup.tokens[name].target)
+        for name, power_source in added_power.items():
+            self._sampler.watch_power(power_source, setup.power[name].target)
+
+    async def replace(self, setup: Setup) -> None:
+        """Take over a new setup. Sources whose entry is unchanged keep running."""
+        before: dict[str, TokenEntry | PowerEntry] = {**self._setup.tokens, **self._setup.power}
+        after: dict[str, TokenEntry | PowerEntry] = {**setup.tokens, **setup.power}
+        gone = [name for name, entry in before.items() if name not in after or after[name].key != entry.key]
+        await self._sampler.unwatch(gone)
+        for name in gone:
+            self._tokens.pop(name, None)
+            self._power.pop(name, None)
+        self._books.ledger.release(lambda source: source in setup.power)
+        self._setup = setup
+        self._watch(setup)
+
+    def note_reload(self, *, successful: bool) -> None:
+        """Publish the outcome of a configuration load."""
+        state = self._sampler.reload_state
+        at = self._wall_clock() if successful else state.at_unix_seconds
+        self._sampler.reload_state = ReloadState(successful, at)
+
+    async def serve(
+        self,
+        host: str,
+        port: int,
+        *,
+        reload: Callable[[], Awaitable[bool]] | None = None,
+        verify: Verify | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> str:
+        """Open the HTTP face; returns its URL. Raises OSError where the address cannot be had."""
+        runner = web.AppRunner(
+            application(self.face, reload, verify),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_SECONDS / 2,
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, host or None, port, ssl_context=tls, backlog=512)
+        await site.start()
+        self._runner = runner
+        actual_port = runner.addresses[0][1]
+        shown_host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104  what to open, not to bind
+        shown_host = f"[{shown_host}]" if ":" in shown_host else shown_host
+        return f"{'https' if tls else 'http'}://{shown_host}:{actual_port}/"
+
+    async def stop(self) -> None:
+        """Stop serving and reading. A source that hangs is abandoned after a second."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.gather(self._ticking, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await self._sampler.aclose()
+
+
+def _log_death(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("the tick died, readings have stopped; restart tokwatt and report this", exc_info=task.exception())

@@ -1,0 +1,126 @@
+"""`tokwatt probe`: read every source once and say what was found, what each reading is, and what is missing and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from tokwatt.app.build import Workshop
+from tokwatt.app.detect import Tried, detect
+from tokwatt.app.setup import PowerEntry, Setup, TokenEntry, setup_of
+from tokwatt.app.tables import table
+from tokwatt.config import Config
+from tokwatt.readings import EnergyCounter, EnergyReading, PowerReading, ServerReading, SourceError
+
+SECOND_READ_AFTER_SECONDS = 1.0  # an energy counter says nothing of watts until it is read twice
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the report."""
+
+    kind: str  # tokens, power
+    source: str
+    target: str
+    ok: bool
+    items: tuple[str, ...]  # readings, or the reason
+    missing: tuple[str, ...] = field(default=())
+
+
+async def probe(config: Config, workshop: Workshop) -> tuple[tuple[Row, ...], tuple[Tried, ...]]:
+    """Read everything that a configuration names, or that is found where it names nothing."""
+    config, tried = await detect(config, workshop)
+    setup = setup_of(config, workshop)
+    rows = await asyncio.gather(*_reads(setup))
+    return tuple(rows), tuple(item for item in tried if not item.found)
+
+
+def _reads(setup: Setup) -> list[asyncio.Task[Row]]:
+    tokens = [asyncio.create_task(_probe_server(name, entry)) for name, entry in setup.tokens.items()]
+    power = [asyncio.create_task(_probe_meter(name, entry)) for name, entry in setup.power.items()]
+    return tokens + power
+
+
+async def _probe_server(name: str, entry: TokenEntry) -> Row:
+    source = entry.build()
+    try:
+        reading = await source.read()
+    except SourceError as error:
+        return Row("tokens", name, entry.target, ok=False, items=(str(error),))
+    finally:
+        await source.aclose()
+    return Row("tokens", name, entry.target, ok=True, items=_describe_server(reading), missing=reading.missing)
+
+
+def _describe_server(reading: ServerReading) -> tuple[str, ...]:
+    items = [f"engine {reading.engine} {reading.engine_version}".strip()]
+    sums: dict[tuple[str, str], float] = {}
+    for sample in reading.counters:
+        key = (sample.model, sample.quantity.value)
+        sums[key] = sums.get(key, 0.0) + sample.value
+    items += [f"{quantity} {value:,.0f}{f' ({model})' if model else ''}" for (model, quantity), value in sums.items()]
+    if reading.requests_running is not None:
+        items.append(f"running {reading.requests_running:g}")
+    if reading.requests_waiting is not None:
+        items.append(f"waiting {reading.requests_waiting:g}")
+    return tuple(items)
+
+
+async def _probe_meter(name: str, entry: PowerEntry) -> Row:
+    source = entry.build()
+    try:
+        first = await source.read()
+        await asyncio.sleep(SECOND_READ_AFTER_SECONDS)
+        second = await source.read()
+    except SourceError as error:
+        return Row("power", name, entry.target, ok=False, items=(str(error),))
+    finally:
+        await source.aclose()
+    return Row("power", name, entry.target, ok=bool(second.readings), items=_describe_meter(first, second))
+
+
+def _describe_meter(first: PowerReading, second: PowerReading) -> tuple[str, ...]:
+    names = {info.meter.device: info.name for info in second.devices}
+    before = {reading.meter.device: reading for reading in first.readings}
+    latest = {reading.meter.device: reading for reading in second.readings}
+    items = []
+    for device, reading in latest.items():
+        meter = reading.meter
+        items.append(
+            f"{meter.boundary.value} {device} {names.get(device, '')}: {_watts(before.get(device), reading)} "
+            f"({meter.method.value}, fidelity {meter.fidelity.value})"
+        )
+    items += [f"{failure.device}: {failure.error}" for failure in second.failures]
+    return tuple(items)
+
+
+def _watts(before: EnergyReading | None, now: EnergyReading) -> str:
+    if not isinstance(now, EnergyCounter):
+        return f"{now.watts:,.1f} W"
+    if not isinstance(before, EnergyCounter) or now.at_seconds <= before.at_seconds:
+        return f"{now.joules:,.0f} J"
+    watts = (now.joules - before.joules) / (now.at_seconds - before.at_seconds)
+    return f"{watts:,.1f} W over {now.at_seconds - before.at_seconds:.1f} s, counter at {now.joules:,.0f} J"
+
+
+def as_text(rows: Sequence[Row], tried: Sequence[Tried]) -> str:
+    """Lay the report out for a terminal."""
+    lines = []
+    for row in rows:
+        missing = tuple(f"missing series {name}" for name in row.missing)
+        for number, item in enumerate((*row.items, *missing)):
+            head = (row.source, row.kind, row.target, "ok" if row.ok else "FAILED") if number == 0 else ("", "", "", "")
+            lines.append((*head, item))
+    lines += [(absent.where, absent.what, "", "absent", absent.reason) for absent in tried]
+    return table(("SOURCE", "KIND", "TARGET", "STATE", "READING OR REASON"), lines)
+
+
+def as_json(rows: Sequence[Row], tried: Sequence[Tried]) -> Mapping[str, object]:
+    """Return the report as JSON values."""
+    return {"sources": [asdict(row) for row in rows], "not_found": [asdict(item) for item in tried]}
+
+
+def succeeded(rows: Sequence[Row]) -> bool:
+    """Whether every source answered and there are both tokens and power."""
+    return all(row.ok for row in rows) and {row.kind for row in rows} == {"tokens", "power"}

@@ -1,0 +1,60 @@
+"""What an exporter is to watch: sources with the entries they are built from, and the configuration around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tokwatt.app.build import Workshop
+from tokwatt.config import Config, MeterConfig, ServerConfig
+from tokwatt.readings import PowerSource, TokenSource
+from tokwatt.sources._http import safe_url
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEntry:
+    """An inference server to watch. Equal `key`s need no new source after a reload."""
+
+    key: object
+    target: str
+    build: Callable[[], TokenSource]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerEntry:
+    """A power source to watch. Equal `key`s need no new source after a reload."""
+
+    key: object
+    target: str
+    build: Callable[[], PowerSource]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A configuration and its sources by name."""
+
+    config: Config
+    tokens: Mapping[str, TokenEntry]
+    power: Mapping[str, PowerEntry]
+    simulated_servers: frozenset[str] = frozenset()
+    simulated: bool = False
+
+
+def setup_of(config: Config, workshop: Workshop) -> Setup:
+    """Describe the sources of a configuration. Raises ValueError for a token spec that cannot be used."""
+    for server in config.servers:
+        workshop.token_source(server)  # checks the spec now, so that a reload fails before anything is replaced
+    return Setup(
+        config=config,
+        tokens={server.name: _token_entry(server, workshop) for server in config.servers},
+        power={meter.name: _power_entry(meter, workshop) for meter in config.meters or ()},
+    )
+
+
+def _token_entry(server: ServerConfig, workshop: Workshop) -> TokenEntry:
+    return TokenEntry(server, safe_url(server.url), lambda: workshop.token_source(server))
+
+
+def _power_entry(meter: MeterConfig, workshop: Workshop) -> PowerEntry:
+    host = getattr(meter.options, "host", "")
+    return PowerEntry(meter, f"{meter.source} {host}".strip(), lambda: workshop.power_source(meter))

@@ -1,0 +1,68 @@
+"""`tokwatt sources`: every token and power source it knows, with what each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from tokwatt.app.build import Workshop
+from tokwatt.app.tables import table
+from tokwatt.readings import PowerSourceSpec
+
+
+def as_json(workshop: Workshop) -> Mapping[str, object]:
+    """Return all sources as JSON values."""
+    return {
+        "tokens": [
+            {
+                "engine": spec.engine,
+                "title": spec.title,
+                "summary": spec.summary,
+                "path": spec.path,
+                "ports": list(spec.default_ports),
+                "switch_on": spec.switch_on,
+            }
+            for spec in workshop.token_specs.values()
+        ],
+        "power": [
+            {
+                "source": spec.name,
+                "summary": spec.summary,
+                "needs": spec.needs,
+                "boundaries": [boundary.value for boundary in spec.boundaries],
+                "detected": spec.detect,
+                "options": _options(spec),
+                "traps": list(spec.traps),
+            }
+            for spec in workshop.power_specs.values()
+        ],
+    }
+
+
+def _options(spec: PowerSourceSpec) -> Mapping[str, str]:
+    return {option.name: option.metadata.get("help", "") for option in fields(spec.options)}
+
+
+def as_text(workshop: Workshop) -> str:
+    """Lay all sources out for a terminal."""
+    tokens = [
+        (spec.engine, ",".join(map(str, spec.default_ports)), spec.path, spec.switch_on)
+        for spec in workshop.token_specs.values()
+    ]
+    tokens.append(("generic", "", "", "metric names given in `spec:` of the configuration"))
+    power = [
+        (
+            spec.name,
+            ",".join(b.value for b in spec.boundaries),
+            "yes" if spec.detect else "no",
+            spec.summary,
+            spec.needs,
+        )
+        for spec in workshop.power_specs.values()
+    ]
+    return (
+        "Inference servers\n"
+        + table(("ENGINE", "PORTS", "PATH", "METRICS ARE SWITCHED ON BY"), tokens)
+        + "\n\nMeters\n"
+        + table(("SOURCE", "BOUNDARY", "DETECTED", "READS", "NEEDS"), power)
+    )
