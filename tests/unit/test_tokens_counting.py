@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-
 from support.captures import body as capture
 from support.captures import data as capture_data
+
 from tokwatt.readings import Malformed, Quantity
 from tokwatt.sources.tokens import specs
 from tokwatt.sources.tokens._counting import Counted, count, detect

@@ -2,6 +2,7 @@
 
 from support.captures import body as capture
 from support.servers import hang, reply, serving
+
 from tokwatt.sources._http import Http
 from tokwatt.sources.tokens import specs
 from tokwatt.sources.tokens.discovery import Found, find_servers, usual_ports

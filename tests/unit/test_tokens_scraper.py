@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from support.captures import body as capture
 from support.servers import Behaviour, FakeServer, hang, head, pages, raw, reply, serving, stream
+
 from tokwatt import __version__
 from tokwatt.readings import Malformed, Quantity, Refused, ServerReading, SourceError, TimedOut, Unavailable
 from tokwatt.sources._http import Access, Http, parse_url, safe_url
