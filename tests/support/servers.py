@@ -14,7 +14,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.paths: dict[str, Behaviour] = {}
         self.requests: list[str] = []
-        self.sent_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.port = 0
 
@@ -24,6 +24,9 @@ class FakeServer:
 
     async def handle(self, reader: asyncio.StreamReader, writer: Writer) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 text = head.decode("latin-1")
@@ -31,10 +34,18 @@ class FakeServer:
                 path = text.split(" ", 2)[1].split("?")[0]
                 await self.paths.get(path, reply(b"not here", status="404 Not Found"))(writer)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
+            self._tasks.discard(task)
             writer.close()
+
+    async def aclose(self) -> None:
+        """End the connections that are still open."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -48,6 +59,7 @@ async def serving(**paths: Behaviour) -> AsyncIterator[FakeServer]:
         yield fake
     finally:
         server.close()
+        await fake.aclose()
 
 
 def head(status: str = "200 OK", **headers: str) -> bytes:
@@ -87,8 +99,8 @@ def raw(data: bytes, *, close: bool = True) -> Behaviour:
 
 
 async def hang(writer: Writer) -> None:
-    """Accept the request and never answer; ends with the connection."""
-    await writer.wait_closed()
+    """Accept the request and never answer."""
+    await asyncio.Event().wait()
 
 
 def stream(first: bytes, chunk: bytes, times: int, fake: list[int] | None = None, pause: float = 0.0) -> Behaviour:

@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tokwatt.config import scalars
 from tokwatt.config.files import check_readable, open_to_everybody
-from tokwatt.config.mistakes import Mark, Rejected, Report, nearest, shown
+from tokwatt.config.mistakes import Mark, Rejected, Report, nearest
 from tokwatt.config.tree import Entry, Scalar, Sequence, Table, Value, join
 from tokwatt.config.values import bind_simple, blank, member_for
 
@@ -95,7 +95,10 @@ class Binder:
     def _entries(self, value: Value, path: str) -> Mapping[str, Entry]:
         if isinstance(value, Table):
             return value.entries
-        self.report.mistake(value.mark, path, f"expected a mapping (key: value), got {scalars.describe(value)}")
+        # not repeating the text: a person may have given the path of a secret file, or a password for a mapping of them
+        self.report.mistake(
+            value.mark, path, f"expected a mapping (key: value), got {scalars.describe(value, secret=True)}"
+        )
         return {}
 
     def _setting(self, setting: Setting, parent: Value, entry: Entry | None, path: str) -> object:
@@ -202,7 +205,7 @@ class Binder:
         """Check the file or environment variable that a setting names; return an absolute path for a file."""
         names_file = setting.field.metadata.get("file") or (setting.secret and setting.name.endswith("_file"))
         if setting.secret and setting.name.endswith("_env") and not self._environ.get(str(bound)):
-            self.report.mistake(mark, path, f"environment variable {shown(str(bound))} is not set or empty")
+            self.report.mistake(mark, path, "the environment variable it names is not set or empty")
             return FAILED
         if not names_file:
             return bound

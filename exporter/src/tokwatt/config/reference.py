@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import MISSING, is_dataclass
+from dataclasses import MISSING
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -42,6 +42,23 @@ truth values as `true` or `false`. Aliases (`*name`) and tags (`!name`) are refu
 A secret never stands in the file: its key names a file (`…_file`) or an environment variable (`…_env`). Paths are
 relative to the directory of the configuration file.
 """
+EXAMPLE = """\
+servers:
+  - name: chat
+    url: http://127.0.0.1:8000/metrics
+    gpus: [0, 1]
+    labels: {config: fp8-tp2}
+  - name: guardrail
+    url: http://127.0.0.1:8001/metrics
+    gpus: [2]
+    role: support
+prices:
+  capacity: {dollars_per_gpu_hour: 2.50}
+  electricity: {dollars_per_kwh: 0.17}
+  pue: 1.2
+responses:
+  - {server: chat, attempts: 1.2, support_tokens: 150, support_dollars_per_token: 0.000002}
+"""
 _LABELS = "Names in `labels` are legal Prometheus label names and not one of: {}.\n"
 _WEB_INTRO = """\
 The file of `--web.config.file`, in the format of the Prometheus exporter toolkit. Paths are relative to its directory.
@@ -54,6 +71,7 @@ def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collec
     known = ", ".join(f"`{engine}`" for engine in sorted(engines))
     parts = [
         _INTRO,
+        f"```yaml\n{EXAMPLE}```\n",
         _section("Top level", Config, ""),
         _section("Servers", ServerConfig, "servers[]."),
         f"Engines: {known}.\n" if known else "",
@@ -61,7 +79,12 @@ def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collec
         _section("Meters", MeterHeader, "meters[]."),
         *(_meter(power_specs[name]) for name in sorted(power_specs)),
         _section("Prices", Prices, "prices."),
-        _section("Capacity", CapacityPrice, "prices.capacity.", "Give exactly one of the two prices."),
+        _section(
+            "Capacity",
+            CapacityPrice,
+            "prices.capacity.",
+            "Also as `servers[].capacity`. Give exactly one of the two prices.",
+        ),
         _section("Electricity", ElectricityPrice, "prices.electricity."),
         _section("Responses", ResponseConfig, "responses[]."),
         "## Web configuration\n",
@@ -108,7 +131,7 @@ def _type_text(hint: Any) -> str:
     if get_origin(hint) in {Union, types.UnionType}:
         return " or ".join(_type_text(member) for member in get_args(hint) if member is not type(None))
     if get_origin(hint) is tuple:
-        return f"list of {_type_text(get_args(hint)[0])}"
+        return f"list of {_type_text(get_args(hint)[0])}".replace("mapping", "mappings")
     if get_origin(hint) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -117,7 +140,7 @@ def _type_text(hint: Any) -> str:
         bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path",
         ListenAddress: "address", GpuSelection: "`all`, `none` or list",
     }  # fmt: skip
-    return names.get(hint, "section" if is_dataclass(hint) else "mapping")
+    return names.get(hint, "mapping")
 
 
 def _default(setting: Setting) -> str:

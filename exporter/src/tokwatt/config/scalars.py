@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from tokwatt.config.mistakes import Rejected, shown
 from tokwatt.config.tree import Scalar, Sequence, Table, Value
@@ -14,7 +15,7 @@ from tokwatt.config.tree import Scalar, Sequence, Table, Value
 _NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _OTHER_NUMBER = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|0[xob][0-9A-Fa-f_]+|\.(inf|Inf|INF)|\.(nan|NaN|NAN))")
-_YES_NO = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_YES_NO: Mapping[str, str] = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -120,7 +121,11 @@ def _matches_number(text: str) -> bool:
 
 
 def _unquote(value: Value) -> str:
-    if isinstance(value, Scalar) and not value.plain and (_matches_number(value.text) or value.text in _YES_NO):
+    if (
+        isinstance(value, Scalar)
+        and not value.plain
+        and (_matches_number(value.text) or value.text.lower() in {"true", "false"})
+    ):
         return f"write {value.text} without quotes"
     if isinstance(value, Scalar) and value.plain and re.fullmatch(r"[0-9]+,[0-9]+", value.text):
         return f"write {value.text.replace(',', '.')}"

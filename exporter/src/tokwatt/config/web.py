@@ -24,7 +24,7 @@ from tokwatt.config.tree import parse
 
 BCRYPT_MAX_BYTES = 72  # bcrypt reads no more of a password; two longer ones could not be told apart
 _BCRYPT_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-_CLIENT_CHECKS = {
+_CLIENT_CHECKS: Mapping[str, ssl.VerifyMode] = {
     "NoClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,

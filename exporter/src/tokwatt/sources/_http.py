@@ -107,6 +107,8 @@ class Http:
             raise TimedOut(f"no complete answer within {timeout_seconds:g} s", where=where) from error
         except aiohttp.ClientError as error:
             raise _explain_client_error(error, where) from error
+        except zlib.error as error:
+            raise Malformed("cannot unpack the gzip answer", where=where) from error
         except (OSError, ValueError) as error:
             raise Unavailable(f"cannot connect: {type(error).__name__}", where=where) from error
 

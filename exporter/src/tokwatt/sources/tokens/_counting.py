@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from tokwatt.readings import CounterSample, Malformed, Quantity
@@ -14,7 +14,7 @@ TOKEN_QUANTITIES = (Quantity.COMPUTED_INPUT, Quantity.PROMPT, Quantity.CACHED_IN
 # Prompt tokens with and without the cached ones: the exact one is enough, so the other is neither read nor missed.
 _INPUT_QUANTITIES = (Quantity.COMPUTED_INPUT, Quantity.PROMPT)
 
-Values = Iterable[tuple[Series, float]]
+Values = Collection[tuple[Series, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
         if chosen is None:
             continue
         offered.add(quantity)
-        for series, value in _select(chosen, page):
-            if not 0.0 <= value < math.inf:
-                raise Malformed(f"counter {series.id} has the impossible value {value}", where=where)
-            samples.append(CounterSample(quantity, _model(series.labels, labels, model), series.id, value))
+        samples += [
+            CounterSample(quantity, _model(series.labels, labels, model), series.id, value)
+            for series, value in _counter_values(chosen, page, where)
+        ]
     return Counted(
         counters=tuple(samples),
         requests_running=_total(spec, REQUESTS_RUNNING, page),
@@ -84,15 +84,23 @@ def _has_labels(series: Series, candidate: Candidate) -> bool:
     return all(label in series.labels for label, _ in candidate.where)
 
 
-def _select(candidate: Candidate, page: Page) -> Values:
-    wanted: Values = page.values(candidate.metric).values()
-    if candidate.where:
-        wanted = [
-            (series, value)
-            for series, value in wanted
-            if all(series.labels.get(label) in accepted for label, accepted in candidate.where)
-        ]
-    return _largest(wanted, candidate.max_over) if candidate.max_over else wanted
+def _counter_values(candidate: Candidate, page: Page, where: str) -> Values:
+    values = _filtered(candidate, page)
+    for series, value in values:
+        if not 0.0 <= value < math.inf:
+            raise Malformed(f"counter {series.id} has the impossible value {value}", where=where)
+    return _largest(values, candidate.max_over) if candidate.max_over else values
+
+
+def _filtered(candidate: Candidate, page: Page) -> Values:
+    wanted = page.values(candidate.metric).values()
+    if not candidate.where:
+        return wanted
+    return [
+        (series, value)
+        for series, value in wanted
+        if all(series.labels.get(label) in accepted for label, accepted in candidate.where)
+    ]
 
 
 def _largest(values: Values, over: tuple[str, ...]) -> Values:
@@ -101,9 +109,7 @@ def _largest(values: Values, over: tuple[str, ...]) -> Values:
     for series, value in values:
         labels = {label: text for label, text in series.labels.items() if label not in over}
         group = series_id(series.name, labels)
-        present = groups.get(group)
-        # `not >=` keeps a NaN, which the caller must see and refuse
-        if present is None or not present[1] >= value:
+        if group not in groups or value > groups[group][1]:
             groups[group] = (Series(series.name, labels, group), value)
     return groups.values()
 
@@ -120,9 +126,10 @@ def _total(spec: TokenSpec, quantity: str, page: Page) -> float | None:
     chosen = _choose(spec.quantities.get(quantity, ()), page)
     if chosen is None:
         return None
-    values = [value for _, value in _select(chosen, page)]
-    total = math.fsum(value for value in values if math.isfinite(value))
-    return total if values and all(math.isfinite(value) and value >= 0 for value in values) else None
+    values = _filtered(chosen, page)
+    if not values or not all(0.0 <= value < math.inf for _, value in values):
+        return None
+    return math.fsum(value for _, value in _largest(values, chosen.max_over))
 
 
 def _missing(spec: TokenSpec, offered: set[Quantity]) -> tuple[str, ...]:
