@@ -259,7 +259,7 @@ CATALOGUE: tuple[Family, ...] = (
     _counter(
         "tokwatt_counter_resets_total",
         ("source", "kind"),
-        "Resets found in a source's counters: restarts of a server, reloads of a driver.",
+        "Resets found in a source's counters (restarted server, reloaded driver); absent before the first.",
         health.resets,
     ),
     _counter(

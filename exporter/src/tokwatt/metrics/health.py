@@ -77,8 +77,11 @@ def last_success(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def resets(snapshot: Snapshot) -> Iterable[Sample]:
-    """Counter resets."""
-    return _per_source(snapshot, lambda health: health.resets)
+    """Counter resets of sources that had any.
+
+    Not from 0 on: promtool's linter objects to the word "counter" in this name, which is API (ADR 4).
+    """
+    return _per_source(snapshot, lambda health: health.resets or None)
 
 
 def gap_seconds(snapshot: Snapshot) -> Iterable[Sample]:
