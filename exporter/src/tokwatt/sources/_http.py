@@ -10,6 +10,7 @@ import json
 import ssl
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ _KEEPALIVE_SECONDS = 75.0
 _QUOTED_CHARS = 200
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _SECRET_PARAMETERS = ("token", "key", "secret", "password", "auth", "sig")
-_HEADERS = {
+_HEADERS: Mapping[str, str] = {
     "User-Agent": f"tokwatt/{__version__}",
     "Accept": "text/plain;version=0.0.4,*/*;q=0.5",
     "Accept-Encoding": "gzip",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tokwatt.readings import CounterSample, Malformed, Quantity
 from tokwatt.sources.tokens._exposition import Page, Series, series_id
-from tokwatt.sources.tokens.spec import REQUESTS_RUNNING, REQUESTS_WAITING, Candidate, TokenSpec
+from tokwatt.sources.tokens._spec import REQUESTS_RUNNING, REQUESTS_WAITING, Candidate, TokenSpec
 
 TOKEN_QUANTITIES = (Quantity.COMPUTED_INPUT, Quantity.PROMPT, Quantity.CACHED_INPUT, Quantity.OUTPUT)
 # Prompt tokens with and without the cached ones: the exact one is enough, so the other is neither read nor missed.

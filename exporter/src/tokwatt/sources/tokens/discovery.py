@@ -13,10 +13,10 @@ from yarl import URL
 
 from tokwatt.readings import SourceError
 from tokwatt.sources._http import Http, explain_page, safe_url
-from tokwatt.sources.tokens import specs
 from tokwatt.sources.tokens._counting import detect
 from tokwatt.sources.tokens._exposition import Lines
-from tokwatt.sources.tokens.spec import TokenSpec
+from tokwatt.sources.tokens._files import specs
+from tokwatt.sources.tokens._spec import TokenSpec
 
 _TIMEOUT_SECONDS = 0.7
 

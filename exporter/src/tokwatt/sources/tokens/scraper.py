@@ -18,7 +18,7 @@ from tokwatt.sources._http import Access, Answer, Http, explain_page, parse_url,
 from tokwatt.sources.tokens._counting import Counted, count, detect
 from tokwatt.sources.tokens._exposition import Lines, Page
 from tokwatt.sources.tokens._instant import ReadingInstant
-from tokwatt.sources.tokens.spec import JsonField, TokenSpec
+from tokwatt.sources.tokens._spec import JsonField, TokenSpec
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 _IDENTITY_TIMEOUT_SECONDS = 0.5
