@@ -16,6 +16,7 @@ from tokwatt.app.plan import plan_of
 from tokwatt.app.setup import PowerEntry, Setup, TokenEntry
 from tokwatt.economics.books import Books
 from tokwatt.ledger.ledger import Ledger
+from tokwatt.metrics.exposition import Exposition
 from tokwatt.readings import Clock, PowerSource, TokenSource
 from tokwatt.sampler import ReloadState, Sampler
 
@@ -27,8 +28,14 @@ SHUTDOWN_SECONDS = 1.0  # for connections and sources together; SIGTERM must end
 class Exporter:
     """Owns the running parts. `replace()` takes over a new setup without losing a total."""
 
-    def __init__(self, setup: Setup, clock: Clock = time.monotonic, wall_clock: Clock = time.time) -> None:
-        self.face = Face()
+    def __init__(
+        self,
+        setup: Setup,
+        clock: Clock = time.monotonic,
+        wall_clock: Clock = time.time,
+        exposition: Exposition | None = None,
+    ) -> None:
+        self.face = Face(exposition or Exposition())
         self._setup = setup
         self._tokens: dict[str, TokenSource] = {}
         self._power: dict[str, PowerSource] = {}
@@ -50,9 +57,17 @@ class Exporter:
         """The setup in force."""
         return self._setup
 
-    def start(self) -> None:
-        """Begin to read sources. Call inside a running event loop."""
+    def open(self) -> None:
+        """Build the sources; nothing is read yet. Call inside a running event loop."""
         self._watch(self._setup)
+
+    async def tick(self) -> None:
+        """Read once and publish: what `start()` does again and again. For those who own the time."""
+        await self._sampler.tick()
+
+    def start(self) -> None:
+        """Begin to read sources on time. Call inside a running event loop."""
+        self.open()
         self._ticking = asyncio.create_task(self._sampler.run(), name="tick")
         self._ticking.add_done_callback(_log_death)
 
