@@ -118,7 +118,7 @@ def test_every_setting_reaches_its_field():
     }
     assert (guard.gpus, guard.hosts, guard.role) == (GpuSelection(), None, Role.SUPPORT)
     nvml, two, bmc = config.meters
-    assert (nvml.options, two.options) == (NvmlLike(gpus=("all",)), NvmlLike(gpus=("GPU-a", "1")))
+    assert (nvml.options, two.options) == (NvmlLike(gpus=("GPU-b", "0")), NvmlLike(gpus=("GPU-a", "1")))
     assert bmc.options == IpmiLike("192.0.2.7", "monitor", password_env="BMC_PASSWORD", privilege=Privilege.OPERATOR)
     assert config.prices == Prices(None, ElectricityPrice(0), 1.25)
     assert config.responses[0] == ResponseConfig("guard", 1, 0, 0)
@@ -129,6 +129,10 @@ def test_an_empty_file_is_every_default():
     assert (config, warnings) == (Config(), ())
     assert config.meters is None, "omitted meters are detected"
     assert load("meters: []")[0].meters == (), "an empty list is no meters"
+
+
+def test_a_word_that_is_the_default_list_needs_no_brackets():
+    assert load("meters: [{source: nvml, gpus: all}]")[0].meters[0].options == NvmlLike(gpus=("all",))
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [("", True), (", gpus: none", False), (", gpus: []", False)])
@@ -208,7 +212,7 @@ def test_a_spec_is_checked_by_whoever_owns_specs():
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.yml: cannot be read: No such file"):
         read_config(tmp_path / "absent.yml", power_specs=POWER_SPECS, engines=ENGINES)
-    (tmp_path / "latin1.yml").write_bytes(b"listen: :1\n# caf\xe9\n")
+    (tmp_path / "latin1.yml").write_bytes(b"listen: :1\n# \xe9\xe9\n")
     with pytest.raises(ConfigError, match=r"latin1\.yml:2: not UTF-8 text"):
         read_config(tmp_path / "latin1.yml", power_specs=POWER_SPECS, engines=ENGINES)
 
@@ -227,9 +231,18 @@ def test_the_file_does_not_expand_environment_variables():
     assert config.servers[0].name == "${BMC_PASSWORD}"
 
 
+@pytest.mark.parametrize(
+    "word", ["*hunter2", "!hunter2", "!hunter2!x y", "%hunter2", "'hunter2", "[hunter2", "a: hunter2"]
+)
+@pytest.mark.parametrize("key", ["password", "password_file", "password_env", "host", "bearer_token"])
+def test_a_password_in_a_wrong_place_is_not_repeated(word, key):
+    text = f"meters:\n  - source: ipmi\n    username: u\n    {key}: {word}\n"
+    assert "hunter2" not in "\n".join(outcome(text)[1])
+
+
 def test_deep_nesting_and_recursion_are_mistakes():
     assert "nested deeper" in mistakes_of("[" * 5000)[0].message
-    assert "alias" in mistakes_of("servers: &a [*a]\n")[0].message
+    assert "alias (*)" in mistakes_of("servers: &a [*a]\n")[0].message
 
 
 CORPUS = [path.read_text(encoding="utf-8") for path in sorted(FIXTURES.glob("*/*.yml"))]

@@ -95,29 +95,45 @@ def _two_owners(binder: Binder, path: str, what: str, owner: str) -> None:
 
 
 def _meter_owners(config: Config, binder: Binder) -> None:
-    owners: dict[tuple[object, ...], str] = {}
+    earlier: list[tuple[str, MeterConfig]] = []
     for index, meter in enumerate(config.meters or ()):
         path = f"meters[{index}]"
-        if not meter.source or meter.options is None or binder.report.has_mistake(path):
+        if meter.options is None or binder.report.has_mistake(path):
             continue
-        what = _devices_of(meter)
-        if what in owners:
+        owner = next((first for first, other in earlier if _share_a_device(meter, other)), None)
+        if owner:
             binder.report.mistake(
                 binder.place(path),
                 path,
-                f"reads the same device as {owners[what]}: its energy would count twice",
-                "keep one of the two",
+                f"reads a device that {owner} already reads: its energy would count twice",
+                "list each device once",
             )
-        owners.setdefault(what, path)
+        earlier.append((path, meter))
 
 
-def _devices_of(meter: MeterConfig) -> tuple[object, ...]:
-    """Identify what a meter reads: its address where it has one, else every option that selects something."""
-    # options classes belong to the sources, so only their field metadata can tell what an option is for
-    options = [f for f in fields(meter.options) if not f.name.endswith("_seconds")]  # type: ignore[arg-type]
-    address = [f for f in options if f.name in {"host", "port", "url"}]
-    chosen = address or [f for f in options if not f.metadata.get("secret")]
-    return (meter.source, *(repr(getattr(meter.options, f.name)) for f in chosen))
+def _share_a_device(one: MeterConfig, other: MeterConfig) -> bool:
+    """Compare where two meters read and what they select there; the options belong to the source, so by their shape.
+
+    Lists are selections (`gpus`), with `all` for everything. A source with neither an address nor a list is compared
+    whole, without secrets and timing.
+    """
+    if one.source != other.source:
+        return False
+    pairs = {
+        f.name: (getattr(one.options, f.name), getattr(other.options, f.name))
+        for f in fields(one.options)  # type: ignore[arg-type]
+        if not f.metadata.get("secret") and not f.name.endswith("_seconds")
+    }
+    addresses = [pairs[name] for name in ("host", "port", "url") if name in pairs]
+    lists = [pair for pair in pairs.values() if isinstance(pair[0], tuple) and isinstance(pair[1], tuple)]
+    if not addresses and not lists:
+        return all(first == second for first, second in pairs.values())
+    return all(first == second for first, second in addresses) and all(_overlap(*pair) for pair in lists)
+
+
+def _overlap(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    first, second = ({str(item).lower() for item in items} for items in (one, other))
+    return "all" in first | second or bool(first & second)
 
 
 def _hosts(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceSpec]) -> None:

@@ -103,7 +103,7 @@ def _section(title: str, options: type, prefix: str, note: str = "", *, level: i
 
 
 def _meter(spec: PowerSourceSpec) -> str:
-    lines = [f"### `source: {spec.name}`", "", f"{spec.summary} Needs: {spec.needs}", ""]
+    lines = [f"### `source: {spec.name}`", "", f"{spec.summary.rstrip('.')}. Needs: {spec.needs.rstrip('.')}.", ""]
     return "\n".join([*lines, *_table(spec.options, "meters[]."), ""])
 
 

@@ -5,15 +5,20 @@ Refuses what makes a configuration ambiguous: duplicate keys, aliases, tags, sev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from tokwatt.config.mistakes import Mark, Report, shown
+from tokwatt.config.mistakes import Mark, Report
 
 MAX_DEPTH = 32  # far more than any configuration needs; keeps the recursive composer inside Python's stack
+
+# an unquoted password may begin with * or !, so what follows is not repeated; tokens (<block end>) and characters are
+_QUOTE_OR_WRITE_OUT = "write the value out, or in quotes if it is text"
+_QUOTED = re.compile(r"'(?!<)[^']{4,}'|\"[^\"]{4,}\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,9 @@ def _plain_enough(text: str, report: Report) -> bool:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.AliasEvent):
-            report.mistake(mark, "", f"alias *{event.anchor} is not supported", "write the value out")
+            report.mistake(mark, "", "an alias (*) is not supported", _QUOTE_OR_WRITE_OUT)
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
-            report.mistake(mark, "", f"tag {shown(event.tag)} is not supported", "write the value without a tag")
+            report.mistake(mark, "", "a tag (!) is not supported", _QUOTE_OR_WRITE_OUT)
     return len(report.mistakes) == before
 
 
@@ -97,7 +102,7 @@ def _report_syntax(error: yaml.YAMLError, text: str, report: Report) -> None:
         report.mistake(None, "", "not valid YAML")
         return
     place = error.problem_mark or error.context_mark
-    problem = (error.problem or "syntax error").replace("\n", " ")
+    problem = _QUOTED.sub("some text", (error.problem or "syntax error").replace("\n", " "))
     context = f" {error.context}" if error.context else ""
     suggestion = "indent with spaces, not tabs" if "'\\t'" in problem else ""
     report.mistake(_mark(place) if place else None, "", f"not valid YAML:{context} {problem}", suggestion)
