@@ -135,16 +135,18 @@ class Sampler:
     async def tick(self) -> None:
         """Read the fast sources together, then settle and publish.
 
-        A source that has not answered after a third of a tick is left to answer later: its reading counts in the next
-        Snapshot, at the instant it was taken.
+        Meters follow the servers' answers at once: energy is interpolated to the instants of the token readings, and
+        the nearer a meter's reading the smaller the error of a burst in between. A source that has not answered after a
+        third of a tick is left to answer later: its reading counts in the next Snapshot, at the instant it was taken.
         """
-        flights = [
-            self._start(watched)
-            for watched in self._watched.values()
-            if watched.source.name not in self._timers and watched.flight is None
-        ]
-        if flights:
-            await asyncio.wait(flights, timeout=self.books.plan.tick_seconds / 3)
+        for kind in (TOKENS_KIND, POWER_KIND):
+            flights = [
+                self._start(watched)
+                for watched in self._watched.values()
+                if watched.kind == kind and watched.source.name not in self._timers and watched.flight is None
+            ]
+            if flights:
+                await asyncio.wait(flights, timeout=self.books.plan.tick_seconds / 3)
         self.publish_now()
 
     def _start(self, watched: Watched) -> asyncio.Task[None]:
