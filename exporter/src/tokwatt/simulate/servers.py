@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -19,8 +19,8 @@ from tokwatt.simulate.llamacpp_text import LlamacppText
 from tokwatt.simulate.vllm_text import vllm_template
 
 VLLM, LLAMACPP = "vllm", "llamacpp"
-VERSIONS = {VLLM: "0.32.0+simulated", LLAMACPP: "b11434-simulated"}
-CONTENT_TYPES = {VLLM: "text/plain; version=1.0.0; charset=utf-8", LLAMACPP: "text/plain; version=0.0.4"}
+VERSIONS: Mapping[str, str] = {VLLM: "0.32.0+simulated", LLAMACPP: "b11434-simulated"}
+CONTENT_TYPES: Mapping[str, str] = {VLLM: "text/plain; version=1.0.0; charset=utf-8", LLAMACPP: "text/plain; version=0.0.4"}
 LOOPBACK = "127.0.0.1"
 FOREVER_SECONDS = 1e9
 
