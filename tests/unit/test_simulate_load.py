@@ -1,4 +1,5 @@
 import statistics
+from itertools import pairwise
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_constant_load_keeps_its_rate():
     arrivals = [request.arrives_at_seconds for request in until(load, 150.0)]
     assert len(arrivals) == pytest.approx(2000, rel=0.1)
     assert arrivals == sorted(arrivals)
-    gaps = [b - a for a, b in zip(arrivals, arrivals[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(arrivals)]
     assert statistics.stdev(gaps) == pytest.approx(statistics.mean(gaps), rel=0.15)  # Poisson
 
 

@@ -68,9 +68,10 @@ class RealWorld:
         self._seed = seed
         self._users = users
         self._clock = clock
-        self._energy = LiveEnergy(IDLE_WATTS, start_seconds=clock())
+        self.start_seconds = clock()
+        self._energy = LiveEnergy(IDLE_WATTS, start_seconds=self.start_seconds)
         gpu = SimulatedGpu(0, gpu_uuid(0), GPU_NAME, LIMIT_WATTS, IDLE_WATTS, self._energy.joules_at)
-        host_joules_at = host_energy(HOST, (gpu.joules_at,), start_seconds=clock())
+        host_joules_at = host_energy(HOST, (gpu.joules_at,), start_seconds=self.start_seconds)
         self._nvml = SimulatedNvml([gpu], clock, unix_clock=unix_clock)
         self._bmc = SimulatedBmc(
             BMC_NAME,
@@ -85,6 +86,11 @@ class RealWorld:
     def servers(self) -> tuple[RealServer, ...]:
         """The one server."""
         return (RealServer(SERVER_NAME, self.llama.url, LLAMACPP, "", (gpu_uuid(0),)),)
+
+    @property
+    def watts(self) -> float:
+        """Simulated power of the device now."""
+        return self._energy.watts
 
     async def start(self) -> None:
         """Start the server, its users and the meters. Raises what `RealLlamaServer.start` raises."""

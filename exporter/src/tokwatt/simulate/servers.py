@@ -20,7 +20,10 @@ from tokwatt.simulate.vllm_text import vllm_template
 
 VLLM, LLAMACPP = "vllm", "llamacpp"
 VERSIONS: Mapping[str, str] = {VLLM: "0.32.0+simulated", LLAMACPP: "b11434-simulated"}
-CONTENT_TYPES: Mapping[str, str] = {VLLM: "text/plain; version=1.0.0; charset=utf-8", LLAMACPP: "text/plain; version=0.0.4"}
+CONTENT_TYPES: Mapping[str, str] = {
+    VLLM: "text/plain; version=1.0.0; charset=utf-8",
+    LLAMACPP: "text/plain; version=0.0.4",
+}
 LOOPBACK = "127.0.0.1"
 FOREVER_SECONDS = 1e9
 
