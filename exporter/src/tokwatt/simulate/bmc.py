@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tokwatt.readings import Clock
+from tokwatt.readings import Clock, TimedOut
 from tokwatt.simulate.meters import JoulesAt
 
 NETFN_SENSOR, NETFN_APP, NETFN_STORAGE, NETFN_GROUP = 0x04, 0x06, 0x0A, 0x2C
@@ -25,7 +25,7 @@ SENSOR_NUMBER = 0x77
 SENSOR_NAME = b"Pwr Consumption"
 SENSOR_WATTS_PER_COUNT = 40  # 8 bits for a server of 8 GPUs: what such a sensor resolves
 UNIT_WATTS = 0x06
-FOREVER_SECONDS = 1e9
+ANSWER_TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class SimulatedReply:
 class SimulatedBmc:
     """A BMC whose reading is the mean of the last full refresh period, in whole watts.
 
-    `silent`: commands wait without an answer. `measuring` False: it answers 0 W with the state bit clear.
+    `silent`: commands get no answer. `measuring` False: it answers 0 W with the state bit clear.
     `without_dcmi`: DCMI commands are unknown to it, the sensor remains.
     """
 
@@ -53,6 +53,7 @@ class SimulatedBmc:
         watts_at_start: float,
         refresh_seconds: float = 1.0,
         without_dcmi: bool = False,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.name = name
         self.silent = False
@@ -61,7 +62,7 @@ class SimulatedBmc:
         self._clock = clock
         self._unix_clock = unix_clock
         self._refresh_seconds = refresh_seconds
-        self._without_dcmi = without_dcmi
+        self._sleep = sleep
         self._start_seconds = clock()
         self._watts = self._lowest_watts = self._highest_watts = round(watts_at_start)
         self._refreshed_periods = 0
@@ -76,9 +77,14 @@ class SimulatedBmc:
             self._handlers |= {(NETFN_GROUP, 0x01): self._capabilities, (NETFN_GROUP, 0x02): self._power_reading}
 
     async def command(self, netfn: int, command: int, data: bytes = b"") -> SimulatedReply:
-        """Answer one command. A silent BMC never does: the caller's deadline decides."""
+        """Answer one command.
+
+        Raises:
+            TimedOut: the BMC is silent.
+        """
         if self.silent:
-            await asyncio.sleep(FOREVER_SECONDS)
+            await self._sleep(ANSWER_TIMEOUT_SECONDS)
+            raise TimedOut("the BMC does not answer", where=self.name, hint="simulated fault; it comes back by itself")
         handler = self._handlers.get((netfn, command))
         return handler(data) if handler else SimulatedReply(INVALID_COMMAND)
 

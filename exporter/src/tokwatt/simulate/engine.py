@@ -223,7 +223,7 @@ class Engine:
         if self._rng.random() < STALL_CHANCE:
             seconds *= STALL_FACTOR
         joules = dynamic_joules + self.machine.static_watts * seconds
-        prefill_ratio = self._prefill_ratio(prefill, StepWork(0, self._decoding, context, context), whole)
+        prefill_ratio = self.machine.prefill_ratio(prefill, StepWork(0, self._decoding, context, context), whole)
         self._step = _Step(seconds, self._now + seconds, self._decoding, prompt_tokens, prefilled)
         total = EnergyTruth(*self._energy.last())
         self._idle_from = None
@@ -236,16 +236,6 @@ class Engine:
             total.busy_seconds + seconds,
             total.idle_seconds,
         )
-
-    def _prefill_ratio(self, prefill: StepWork, decode: StepWork, whole: StepWork) -> float:
-        """Return the prefill share of a step's joules by Shapley value."""
-        if not prefill.prompt_tokens:
-            return 0.0
-        if not decode.sequences:
-            return 1.0
-        joules = self.machine.step_joules
-        together = joules(whole)
-        return (joules(prefill) + together - joules(decode)) / (2.0 * together)
 
     def _idle_until(self, at_seconds: float) -> None:
         if at_seconds <= self._now:

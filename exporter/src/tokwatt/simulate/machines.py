@@ -69,6 +69,15 @@ class Machine:
         seconds, dynamic_joules = self.step_cost(work)
         return dynamic_joules + self.static_watts * seconds
 
+    def prefill_ratio(self, prefill: StepWork, decode: StepWork, whole: StepWork) -> float:
+        """Return the prefill share of a step's joules by Shapley value. `prefill` and `decode` make up `whole`."""
+        if not prefill.prompt_tokens:
+            return 0.0
+        if not decode.sequences:
+            return 1.0
+        together = self.step_joules(whole)
+        return (self.step_joules(prefill) + together - self.step_joules(decode)) / (2.0 * together)
+
 
 LLAMA_8B_ON_H100 = Machine(
     name="8B on one H100",

@@ -45,6 +45,11 @@ class LiveEnergy:
         self._trace = Trace(start_seconds, 1, keep_seconds=KEEP_SECONDS)
         self._lock = threading.Lock()
 
+    @property
+    def watts(self) -> float:
+        """The power that holds now."""
+        return self._watts
+
     def set_watts(self, at_seconds: float, watts: float) -> None:
         """Change the power from now on."""
         with self._lock:

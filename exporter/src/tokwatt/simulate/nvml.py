@@ -7,7 +7,7 @@ Owns the latch, the averaging windows and the error codes. Names and units as in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tokwatt.readings import Clock
@@ -19,7 +19,7 @@ AVERAGE_WINDOW_SECONDS = 1.0
 ARCHITECTURE_HOPPER = 9
 FIRST_BUS = 0x18
 
-_MESSAGES = {
+_MESSAGES: Mapping[int, str] = {
     1: "Uninitialized",
     2: "Invalid Argument",
     3: "Not Supported",

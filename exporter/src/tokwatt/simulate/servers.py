@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -19,8 +19,11 @@ from tokwatt.simulate.llamacpp_text import LlamacppText
 from tokwatt.simulate.vllm_text import vllm_template
 
 VLLM, LLAMACPP = "vllm", "llamacpp"
-VERSIONS = {VLLM: "0.32.0+simulated", LLAMACPP: "b11434-simulated"}
-CONTENT_TYPES = {VLLM: "text/plain; version=1.0.0; charset=utf-8", LLAMACPP: "text/plain; version=0.0.4"}
+VERSIONS: Mapping[str, str] = {VLLM: "0.32.0+simulated", LLAMACPP: "b11434-simulated"}
+CONTENT_TYPES: Mapping[str, str] = {
+    VLLM: "text/plain; version=1.0.0; charset=utf-8",
+    LLAMACPP: "text/plain; version=0.0.4",
+}
 LOOPBACK = "127.0.0.1"
 FOREVER_SECONDS = 1e9
 
@@ -38,14 +41,17 @@ class Behaviour:
 
 
 class SimulatedServer:
-    """One inference server. `gpus` are the UUIDs it computes on. Down, it refuses connections and keeps its port."""
+    """One inference server: `engine` names what it looks like, `core` is what computes, `gpus` are UUIDs.
+
+    Down, it refuses connections and keeps its port.
+    """
 
     def __init__(
         self,
         name: str,
-        kind: str,
+        engine: str,
         model: str,
-        engine: Engine,
+        core: Engine,
         *,
         clock: Clock,
         unix_clock: Callable[[], float],
@@ -53,12 +59,12 @@ class SimulatedServer:
         gpus: tuple[str, ...] = (),
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        if kind not in VERSIONS:
-            raise ValueError(f"server {name}: engine {kind!r} is not simulated, choose {' or '.join(VERSIONS)}")
+        if engine not in VERSIONS:
+            raise ValueError(f"server {name}: engine {engine!r} is not simulated, choose {' or '.join(VERSIONS)}")
         self.name = name
-        self.engine_kind = kind
-        self.model = model
         self.engine = engine
+        self.model = model
+        self.core = core
         self.gpus = gpus
         self.behaviour = Behaviour()
         self.sampled_at_seconds: deque[float] = deque(maxlen=256)  # when counters were read for an answer
@@ -101,33 +107,33 @@ class SimulatedServer:
 
     async def crash(self) -> None:
         """Go down as a process does: requests in flight are lost, connections refused."""
-        self.engine.stop(self._clock())
+        self.core.stop(self._clock())
         await self.stop()
 
     async def come_back(self) -> None:
         """Start again after a crash: counters from 0."""
-        self.engine.start(self._clock())
+        self.core.start(self._clock())
         self._render = self._new_text()
         await self.start()
 
     def restart(self) -> None:
         """Crash and come back in one instant: between two scrapes the counters fall to 0."""
-        self.engine.restart(self._clock())
+        self.core.restart(self._clock())
         self._render = self._new_text()
 
     def metrics_text(self) -> str:
         """Read the counters now and return the body."""
-        with self.engine.lock:
+        with self.core.lock:
             now = self._clock()
-            self.engine.advance_to(now)
+            self.core.advance_to(now)
             self.sampled_at_seconds.append(now)
-            return self._render(self.engine)
+            return self._render(self.core)
 
     def _new_text(self) -> Callable[[Engine], str]:
-        if self.engine_kind == LLAMACPP:
+        if self.engine == LLAMACPP:
             return LlamacppText().render
         started = self._unix_clock()
-        return vllm_template(self.engine.machine, self.model, started_unix_seconds=started).render
+        return vllm_template(self.core.machine, self.model, started_unix_seconds=started).render
 
     async def _metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
         behaviour = self.behaviour
@@ -138,7 +144,7 @@ class SimulatedServer:
             return web.json_response({"error": {"message": "simulated failure"}}, status=behaviour.status)
         text = self.metrics_text()
         await self._wait(behaviour.delay_after_seconds)
-        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPES[self.engine_kind]})
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPES[self.engine]})
 
     async def _wait(self, limits: tuple[float, float]) -> None:
         if limits[1] > 0.0:
@@ -151,11 +157,11 @@ class SimulatedServer:
         return web.json_response({"object": "list", "data": [{"id": self.model, "object": "model"}]})
 
     async def _version(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        if self.engine_kind != VLLM:
+        if self.engine != VLLM:
             raise web.HTTPNotFound
         return web.json_response({"version": VERSIONS[VLLM]})
 
     async def _props(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        if self.engine_kind != LLAMACPP:
+        if self.engine != LLAMACPP:
             raise web.HTTPNotFound
         return web.json_response({"model_alias": self.model, "build_info": VERSIONS[LLAMACPP]})

@@ -5,6 +5,7 @@ Owns which engine number feeds which series. Families of features the simulation
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tokwatt.simulate import counters as c
@@ -15,10 +16,10 @@ from tokwatt.simulate.machines import Machine
 
 BLOCK_TOKENS = 16
 BYTES_PER_PROMPT_TOKEN = 4.6  # of a JSON request, roughly
-CHAT = {"handler": "/v1/chat/completions"}
-CHAT_POST = {**CHAT, "method": "POST"}
+CHAT: Mapping[str, str] = {"handler": "/v1/chat/completions"}
+CHAT_POST: Mapping[str, str] = {**CHAT, "method": "POST"}
 
-CACHE_CONFIG = {
+CACHE_CONFIG: Mapping[str, str] = {
     "_block_size_resolved": "True",
     "block_size": str(BLOCK_TOKENS),
     "cache_dtype": "auto",

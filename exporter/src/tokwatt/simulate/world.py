@@ -77,13 +77,14 @@ class World:
             clock,
             unix_clock=unix_clock,
             watts_at_start=host_model.joules(idle_watts, 1.0),
+            sleep=sleep,
         )
         self._acts = timeline(faults, Victims(self._servers, self._bmc, self._nvml))
         self._script: asyncio.Task[None] | None = None
 
     @property
     def servers(self) -> tuple[SimulatedServer, ...]:
-        """All servers: `name`, `url`, `engine_kind`, `model`, `gpus`."""
+        """All servers: `name`, `url`, `engine`, `model`, `gpus`."""
         return tuple(self._servers.values())
 
     @property
@@ -134,11 +135,11 @@ class World:
 
     def tokens_between(self, server: str, start_seconds: float, end_seconds: float) -> TokenTruth:
         """Return tokens and requests of a server, over its restarts."""
-        return self._servers[server].engine.tokens_between(start_seconds, end_seconds)
+        return self._servers[server].core.tokens_between(start_seconds, end_seconds)
 
     def energy_between(self, server: str, start_seconds: float, end_seconds: float) -> EnergyTruth:
         """Return joules by phase, and busy and idle seconds, of all GPUs of a server."""
-        return self._servers[server].engine.energy_between(start_seconds, end_seconds)
+        return self._servers[server].core.energy_between(start_seconds, end_seconds)
 
     def gpu_joules_between(self, uuid: str, start_seconds: float, end_seconds: float) -> float:
         """Return joules of one GPU."""
