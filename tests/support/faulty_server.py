@@ -52,12 +52,25 @@ class FaultyServer:
         self.url = f"http://127.0.0.1:{port}/metrics"
         self.fault = Fault.NONE
         self.requests = 0
-        self._started = time.monotonic()
+        self._worked_seconds = 0.0
+        self._working_since: float | None = time.monotonic()
+
+    def work(self) -> None:
+        """Let the counters run on."""
+        if self._working_since is None:
+            self._working_since = time.monotonic()
+
+    def rest(self) -> None:
+        """Freeze the counters, so that a test can compare totals exactly."""
+        if self._working_since is not None:
+            self._worked_seconds += time.monotonic() - self._working_since
+            self._working_since = None
 
     def counters(self) -> tuple[int, int, int]:
         """Prompt tokens (cached included), cached and output tokens up to now."""
-        elapsed = time.monotonic() - self._started
-        return int(elapsed * PROMPT_PER_SECOND), int(elapsed * CACHED_PER_SECOND), int(elapsed * OUTPUT_PER_SECOND)
+        since = self._working_since
+        worked = self._worked_seconds + (0.0 if since is None else time.monotonic() - since)
+        return int(worked * PROMPT_PER_SECOND), int(worked * CACHED_PER_SECOND), int(worked * OUTPUT_PER_SECOND)
 
     def body(self, output: str | None = None) -> str:
         prompt, cached, generated = self.counters()

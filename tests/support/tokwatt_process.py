@@ -25,8 +25,9 @@ CLASSIC = "text/plain; version=0.0.4"
 class TokwattProcess:
     """A running exporter."""
 
-    def __init__(self, child: Child, address: str) -> None:
+    def __init__(self, child: Child, address: str, config_file: Path) -> None:
         self.child = child
+        self.config_file = config_file
         self.address = address  # host:port, as a Prometheus target
         self.url = f"http://{address}"
 
@@ -88,6 +89,6 @@ def running_tokwatt(
     child = Child("tokwatt", argv, work / "tokwatt.log", {"PYTHONUNBUFFERED": "1", **(env or {})})
     try:
         child.wait_for_url(f"http://{address}/healthz", 15.0)
-        yield TokwattProcess(child, address)
+        yield TokwattProcess(child, address, file)
     finally:
         child.stop(5.0)

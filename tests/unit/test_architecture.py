@@ -35,7 +35,11 @@ MAX_LINES = 400
 
 MUTABLE_DISPLAYS = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
 MUTABLE_CALLS = {"dict", "list", "set", "bytearray", "deque", "defaultdict", "OrderedDict", "Counter"}
-READ_ONLY_ANNOTATIONS = ("Mapping[", "Sequence[", "Collection[", "Set[", "Final")
+MUTATORS = {
+    *("append", "extend", "insert", "remove", "pop", "popitem", "clear", "update", "setdefault", "add", "discard"),
+    *("sort", "reverse", "appendleft", "extendleft", "popleft"),
+}
+CONVENTIONS = {"__all__", "__slots__", "_fields_"}  # read once by Python and ctypes
 
 
 def module_name(file: Path) -> str:
@@ -101,8 +105,11 @@ def allowed(importer: str, imported: str) -> bool:
 
 
 def source_arrow(importer: str, imported: str) -> bool:
-    """A source imports only helpers; the package of a folder may collect what lies inside it."""
-    if is_helper(imported):
+    """A meter imports only helpers, and a folder's package what lies inside it.
+
+    In `tokens` the sources are the .toml files; the modules there are the one scraper that reads them all.
+    """
+    if is_helper(imported) or (within(importer, "sources.tokens") and within(imported, "sources.tokens")):
         return True
     is_package = PACKAGE.joinpath(*importer.split("."), "__init__.py").exists()
     return is_package and within(imported, importer)
@@ -130,6 +137,8 @@ def test_imports_follow_the_arrows(file: Path) -> None:
         ("sources.power.nvml", "sources.power._ipmi_wire", True),
         ("sources.power.nvml", "sources.power.rapl", False),
         ("sources.power", "sources.power.nvml", True),
+        ("sources.tokens.scraper", "sources.tokens.spec", True),
+        ("sources.power.nvml", "sources.tokens.spec", False),
         ("sources.power.nvml", "config", False),
         ("simulate.meters", "sources.power.nvml", True),
         ("config", "sources.power", False),
@@ -174,58 +183,86 @@ def test_modules_stay_readable(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=module_name)
 def test_no_mutable_state_at_module_level(file: Path) -> None:
-    found = list(mutable_globals(tree_of(file)))
+    found = list(mutable_state(tree_of(file)))
     assert not found, (
-        f"{module_name(file)}: {found}. Use a tuple, frozenset or MappingProxyType, annotate a constant as"
-        " Mapping/Sequence/Final, or give the state an owner"
+        f"{module_name(file)}: {found}. A module-level or class-level container is a constant: named in capitals and"
+        " never changed. State needs an owner"
     )
 
 
 def test_the_mutable_state_rule_itself() -> None:
     code = """
-A = {}
-B: dict[str, int] = {}
-C: Mapping[str, int] = {"a": 1}
-D = MappingProxyType({"a": 1})
-E = (1, 2)
-F: Final = [1]
-G = frozenset({1})
-H = defaultdict(list)
-I: list[int] = []
 __all__ = ["A"]
-def f():
-    global J
+TABLE = {"a": 1}
+_NAMES: Mapping[str, int] = {"a": 1}
+cache = {}
+seen: set[str] = set()
+by_name = defaultdict(list)
+fine = (1, 2)
 class K:
-    L = []
-    M: ClassVar[Mapping[str, int]] = {}
+    _fields_ = [("a", int)]
+    LIMITS = [1]
+    things = []
+def f(own):
+    global counter
+    own["a"] = 1
+    local = []
+    local.append(1)
+    TABLE["b"] = 2
+    other.TABLE.update(b=2)
+    _NAMES |= {}
+    del K.LIMITS[0]
 """
-    assert [name for name, _ in mutable_globals(ast.parse(code))] == ["A", "B", "H", "I", "global J", "L"]
+    assert [name for name, _ in mutable_state(ast.parse(code))] == [
+        "cache",
+        "seen",
+        "by_name",
+        "things",
+        "global counter",
+        "change of TABLE",
+        "change of TABLE",
+        "change of _NAMES",
+        "change of LIMITS",
+    ]
 
 
-def mutable_globals(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """(name, line) of module-level and class-level names bound to something that could be changed, and `global`."""
-    bodies = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
-    found = [(node, name) for body in bodies[:1] for node in body for name in _mutable_names(node)]
-    for node in ast.walk(tree):
+def mutable_state(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """(what, line): containers at module or class level that are no constants, `global`, and changes of constants."""
+    for body in (tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))):
+        for node in body:
+            yield from ((name, node.lineno) for name in _containers(node) if not is_constant(name))
+    inner = sorted((node for node in ast.walk(tree) if hasattr(node, "lineno")), key=lambda node: node.lineno)
+    for node in inner:
         if isinstance(node, ast.Global):
-            found.extend((node, f"global {name}") for name in node.names)
-    found += [(node, name) for body in bodies[1:] for node in body for name in _mutable_names(node)]
-    for node, name in found:
-        if name != "__all__":
-            yield name, node.lineno
+            yield from ((f"global {name}", node.lineno) for name in node.names)
+        yield from ((f"change of {name}", node.lineno) for name in _changed(node) if is_constant(name))
 
 
-def _mutable_names(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.Assign) and _is_mutable(node.value):
+def is_constant(name: str) -> bool:
+    return name in CONVENTIONS or name.isupper()
+
+
+def _containers(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Assign) and _is_container(node.value):
         return [ast.unparse(target) for target in node.targets]
-    if isinstance(node, ast.AnnAssign) and node.value is not None and _is_mutable(node.value):
-        annotation = ast.unparse(node.annotation)
-        if not any(word in annotation for word in READ_ONLY_ANNOTATIONS):
-            return [ast.unparse(node.target)]
+    if isinstance(node, ast.AnnAssign) and node.value is not None and _is_container(node.value):
+        return [ast.unparse(node.target)]
     return []
 
 
-def _is_mutable(value: ast.expr) -> bool:
+def _is_container(value: ast.expr) -> bool:
     if isinstance(value, ast.Call):
         return ast.unparse(value.func).rsplit(".", maxsplit=1)[-1] in MUTABLE_CALLS
     return isinstance(value, MUTABLE_DISPLAYS)
+
+
+def _changed(node: ast.AST) -> list[str]:
+    """Names (the last part of a dotted one) of containers that a node changes in place."""
+    changed: list[ast.expr] = []
+    if isinstance(node, ast.Assign | ast.Delete):
+        changed = [target.value for target in node.targets if isinstance(target, ast.Subscript)]
+    elif isinstance(node, ast.AugAssign):
+        changed = [node.target.value if isinstance(node.target, ast.Subscript) else node.target]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+        changed = [node.func.value]
+    return [ast.unparse(name).rsplit(".", maxsplit=1)[-1] for name in changed]
