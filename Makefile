@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the environments are built in one folder
-.PHONY: help setup tools demo demo-real test test-fast check fmt lint type golden bench clean
+.PHONY: help setup tools demo demo-real test test-fast check fmt lint type docs golden bench clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ type: $(VENV)/.dev ## mypy, strict
 
 test-fast: $(VENV)/.dev ## tests without real external programs
 	$(BIN)/pytest -q -m 'not e2e'
+
+docs: $(VENV)/.dev ## write the generated pages of docs/ anew; then read the diff
+	$(BIN)/python -m tokwatt.app.references docs
+	git diff --stat -- docs
 
 golden: $(VENV)/.dev ## write the golden files anew; then read the diff
 	TOKWATT_WRITE_GOLDEN=1 $(BIN)/pytest -q -m 'not e2e' tests/unit

@@ -7,10 +7,10 @@ import subprocess
 import time
 
 import pytest
-
 from support import ipmi_sim
 from support.bmc_double import PASSWORD, USER, BmcDouble
 from support.ipmi_sim import IpmiSim
+
 from tokwatt.readings import PowerReading, Refused, SourceContext
 from tokwatt.sources.power.ipmi import IpmiOptions, IpmiSource
 

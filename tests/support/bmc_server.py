@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from pyghmi.ipmi import bmc
 from pyghmi.ipmi.private import constants, serversession
 from pyghmi.ipmi.private import session as ipmi_session
-
 from support.sensor_record import sensor_record
 
 SHA1, SHA256 = 1, 3  # authentication algorithms

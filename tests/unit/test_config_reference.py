@@ -1,17 +1,9 @@
 from dataclasses import fields
-from pathlib import Path
 
 from support.config_specs import ENGINES, POWER_SPECS
-from support.power_specs import real_engines, real_power_specs
 
 from tokwatt.config import CapacityPrice, Config, ElectricityPrice, Prices, ResponseConfig, ServerConfig, load_config
 from tokwatt.config.reference import EXAMPLE, render_reference
-
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
-
-
-def test_the_page_in_docs_is_current():
-    assert PAGE.read_text(encoding="utf-8") == render_reference(real_power_specs(), real_engines()), "run `make docs`"
 
 
 def test_the_example_is_a_configuration_without_warnings():

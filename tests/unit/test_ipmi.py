@@ -7,10 +7,10 @@ import struct
 import time
 
 import pytest
-
 from support.bmc_double import BmcDouble
 from support.clock import FakeClock
 from support.sensor_record import sensor_record
+
 from tokwatt.readings import (
     Boundary,
     Fidelity,

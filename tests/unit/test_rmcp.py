@@ -4,8 +4,8 @@ import asyncio
 import time
 
 import pytest
-
 from support.bmc_double import PASSWORD, USER, BmcDouble, free_udp_port
+
 from tokwatt.readings import Malformed, Refused, TimedOut, Unavailable
 from tokwatt.sources.power._rmcp import RmcpSession, RmcpSettings
 

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-
 from support.sensor_record import sensor_record
+
 from tokwatt.readings import Malformed, Unavailable
 from tokwatt.sources.power._bmc import BmcReply
 from tokwatt.sources.power._sdr import SdrWalk, read_watts

@@ -177,14 +177,21 @@ class Sampler:
             log.exception("%s: a bug in tokwatt; the source is treated as down", name)
             self._failed(watched, BUG_REASON, f"{type(bug).__name__}: {bug}", started)
         else:
-            pace = self.books.plan.pace(name)
-            if isinstance(reading, PowerReading):
-                self.ledger.add_power(reading, pace.max_gap_seconds)
-                self._note_devices(watched, reading.failures)
-            else:
-                self.ledger.add_server(reading, pace.max_gap_seconds)
-                watched.health = replace(watched.health, missing_series=reading.missing)
-            self._answered(watched, started)
+            self._take(watched, reading, started)
+
+    def _take(self, watched: Watched, reading: PowerReading | ServerReading, started: float) -> None:
+        pace = self.books.plan.pace(watched.source.name)
+        if isinstance(reading, ServerReading):
+            self.ledger.add_server(reading, pace.max_gap_seconds)
+            watched.health = replace(watched.health, missing_series=reading.missing)
+        elif reading.failures and not reading.readings:  # every device failed: that is a source which does not answer
+            first = reading.failures[0]
+            self._failed(watched, first.error.reason, f"{first.device}: {first.error}", started)
+            return
+        else:
+            self.ledger.add_power(reading, pace.max_gap_seconds)
+            self._note_devices(watched, reading.failures)
+        self._answered(watched, started)
 
     def _answered(self, watched: Watched, started: float) -> None:
         if watched.health.up is False:

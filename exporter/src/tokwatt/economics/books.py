@@ -70,6 +70,7 @@ class Books:
             ledger = self.ledger.servers.get(server.name)
             if ledger is None:
                 continue
+            self._open_rows(account, ledger)
             self._charge_capacity(account, ledger)
             self._extend_window(account, ledger, now_seconds, down)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
@@ -104,6 +105,19 @@ class Books:
             return capacity.dollars_per_second
         gpus = len(self.attribution.keys(name, Given.GPU))
         return capacity.dollars_per_second * gpus if gpus else None
+
+    def _open_rows(self, account: ServerAccount, ledger: ServerLedger) -> None:
+        if ledger.timeline.end_seconds is None:
+            return
+        name = account.plan.name
+        boundaries = [given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)]
+        if Given.HOST in boundaries:
+            boundaries.append(Given.FACILITY)
+        priced = self.plan.prices.electricity_dollars_per_joule is not None and self.energy_basis(name) is not None
+        components = [Component.ENERGY] if priced else []
+        if self.capacity_dollars_per_second(name) is not None:
+            components.append(Component.CAPACITY)
+        account.totals.open(ledger.last_model, boundaries, components)
 
     def _book_energy(self, name: str, boundary: Given, cut: Cut, joules: float) -> None:
         totals = self.accounts[name].totals

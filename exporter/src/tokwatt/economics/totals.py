@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tokwatt.snapshot import Component, Given, Phase, PhaseTotals
@@ -28,6 +29,15 @@ class ServerTotals:
         if key not in self._accounts:
             self._accounts[key] = PhaseAccount()
         return self._accounts[key]
+
+    def open(self, model: str, boundaries: Iterable[Given], components: Iterable[Component]) -> None:
+        """Begin the rows of a model at 0, so that a `rate()` over them misses nothing of their first interval."""
+        for phase in (Phase.IDLE, Phase.UNSPLIT):
+            account = self._account(model, phase)
+            for boundary in boundaries:
+                account.joules.setdefault(boundary, 0.0)
+            for component in components:
+                account.dollars.setdefault(component, 0.0)
 
     def give(self, boundary: Given, model: str, phase: Phase, joules: float) -> None:
         """Add energy of a boundary."""

@@ -99,7 +99,7 @@ def errors(snapshot: Snapshot) -> Iterable[Sample]:
 def missing_series(snapshot: Snapshot) -> Iterable[Sample]:
     """Series that a spec names and a healthy server does not show."""
     for health in snapshot.sources:
-        for series in health.missing_series:
+        for series in sorted(set(health.missing_series)):  # two quantities may name one series
             yield {"source": health.source, "series": series}, 1
 
 

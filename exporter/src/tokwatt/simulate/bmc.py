@@ -9,10 +9,10 @@ import asyncio
 import math
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from tokwatt.readings import Clock, TimedOut
 from tokwatt.simulate.meters import JoulesAt
+from tokwatt.sources.power._bmc import BmcReply
 
 NETFN_SENSOR, NETFN_APP, NETFN_STORAGE, NETFN_GROUP = 0x04, 0x06, 0x0A, 0x2C
 OK = 0x00
@@ -26,14 +26,6 @@ SENSOR_NAME = b"Pwr Consumption"
 SENSOR_WATTS_PER_COUNT = 40  # 8 bits for a server of 8 GPUs: what such a sensor resolves
 UNIT_WATTS = 0x06
 ANSWER_TIMEOUT_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedReply:
-    """A response: completion code and the data after it."""
-
-    completion_code: int
-    data: bytes = b""
 
 
 class SimulatedBmc:
@@ -66,7 +58,7 @@ class SimulatedBmc:
         self._start_seconds = clock()
         self._watts = self._lowest_watts = self._highest_watts = round(watts_at_start)
         self._refreshed_periods = 0
-        self._handlers: dict[tuple[int, int], Callable[[bytes], SimulatedReply]] = {
+        self._handlers: dict[tuple[int, int], Callable[[bytes], BmcReply]] = {
             (NETFN_APP, 0x01): self._device_id,
             (NETFN_SENSOR, 0x2D): self._sensor_reading,
             (NETFN_STORAGE, 0x20): self._repository_info,
@@ -76,7 +68,7 @@ class SimulatedBmc:
         if not without_dcmi:
             self._handlers |= {(NETFN_GROUP, 0x01): self._capabilities, (NETFN_GROUP, 0x02): self._power_reading}
 
-    async def command(self, netfn: int, command: int, data: bytes = b"") -> SimulatedReply:
+    async def command(self, netfn: int, command: int, data: bytes = b"") -> BmcReply:
         """Answer one command.
 
         Raises:
@@ -86,7 +78,7 @@ class SimulatedBmc:
             await self._sleep(ANSWER_TIMEOUT_SECONDS)
             raise TimedOut("the BMC does not answer", where=self.name, hint="simulated fault; it comes back by itself")
         handler = self._handlers.get((netfn, command))
-        return handler(data) if handler else SimulatedReply(INVALID_COMMAND)
+        return handler(data) if handler else BmcReply(INVALID_COMMAND)
 
     async def aclose(self) -> None:
         """Do nothing: there is no session."""
@@ -109,49 +101,49 @@ class SimulatedBmc:
         seconds = self._clock() - self._start_seconds
         return round(self._joules_at(self._clock()) / seconds) if seconds > 0.0 else self._watts
 
-    def _device_id(self, data: bytes) -> SimulatedReply:  # noqa: ARG002 - no parameters
+    def _device_id(self, data: bytes) -> BmcReply:  # noqa: ARG002 - no parameters
         # Device 0x20, revision 1, firmware 1.00, IPMI 2.0, sensors and SDR; manufacturer and product 0.
-        return SimulatedReply(OK, bytes([0x20, 0x01, 0x01, 0x00, 0x02, 0x03, 0, 0, 0, 0, 0]))
+        return BmcReply(OK, bytes([0x20, 0x01, 0x01, 0x00, 0x02, 0x03, 0, 0, 0, 0, 0]))
 
-    def _capabilities(self, data: bytes) -> SimulatedReply:
+    def _capabilities(self, data: bytes) -> BmcReply:
         if len(data) != 2 or data[0] != DCMI_GROUP:
-            return SimulatedReply(INVALID_DATA)
+            return BmcReply(INVALID_DATA)
         # DCMI 1.5, parameter revision 2; power management is offered.
-        return SimulatedReply(OK, bytes([DCMI_GROUP, 0x01, 0x05, 0x02, 0x00, 0x01, 0x00]))
+        return BmcReply(OK, bytes([DCMI_GROUP, 0x01, 0x05, 0x02, 0x00, 0x01, 0x00]))
 
-    def _power_reading(self, data: bytes) -> SimulatedReply:
+    def _power_reading(self, data: bytes) -> BmcReply:
         if len(data) != 4 or data[0] != DCMI_GROUP or data[1] != 0x01:
-            return SimulatedReply(INVALID_DATA)
+            return BmcReply(INVALID_DATA)
         watts = self.watts()
         shown = (watts, self._lowest_watts, self._highest_watts, self._mean_watts()) if self.measuring else (0, 0, 0, 0)
         period_milliseconds = round((self._clock() - self._start_seconds) * 1e3) & 0xFFFFFFFF
         state = MEASURING if self.measuring else 0x00
         unix_seconds = int(self._unix_clock()) & 0xFFFFFFFF
         body = struct.pack("<B4HIIB", DCMI_GROUP, *shown, unix_seconds, period_milliseconds, state)
-        return SimulatedReply(OK, body)
+        return BmcReply(OK, body)
 
-    def _sensor_reading(self, data: bytes) -> SimulatedReply:
+    def _sensor_reading(self, data: bytes) -> BmcReply:
         if data[:1] != bytes([SENSOR_NUMBER]):
-            return SimulatedReply(NOT_PRESENT)
+            return BmcReply(NOT_PRESENT)
         count = min(round(self.watts() / SENSOR_WATTS_PER_COUNT), 0xFF)
         # Scanning on; bit 5 says that there is no reading yet.
-        return SimulatedReply(OK, bytes([count if self.measuring else 0, 0x40 if self.measuring else 0x60, 0xC0]))
+        return BmcReply(OK, bytes([count if self.measuring else 0, 0x40 if self.measuring else 0x60, 0xC0]))
 
-    def _repository_info(self, data: bytes) -> SimulatedReply:  # noqa: ARG002 - no parameters
+    def _repository_info(self, data: bytes) -> BmcReply:  # noqa: ARG002 - no parameters
         # SDR version 1.5, one record, no free space, never changed; reserving is supported.
-        return SimulatedReply(OK, struct.pack("<BHHIIB", 0x51, 1, 0, 0, 0, 0x02))
+        return BmcReply(OK, struct.pack("<BHHIIB", 0x51, 1, 0, 0, 0, 0x02))
 
-    def _reserve_repository(self, data: bytes) -> SimulatedReply:  # noqa: ARG002 - no parameters
-        return SimulatedReply(OK, b"\x01\x00")
+    def _reserve_repository(self, data: bytes) -> BmcReply:  # noqa: ARG002 - no parameters
+        return BmcReply(OK, b"\x01\x00")
 
-    def _sensor_record(self, data: bytes) -> SimulatedReply:
+    def _sensor_record(self, data: bytes) -> BmcReply:
         if len(data) != 6:
-            return SimulatedReply(INVALID_DATA)
+            return BmcReply(INVALID_DATA)
         record_id, offset, count = struct.unpack("<2xHBB", data)
         if record_id not in (0x0000, 0x0001):
-            return SimulatedReply(NOT_PRESENT)
+            return BmcReply(NOT_PRESENT)
         # 0xFFFF: this record is the last one.
-        return SimulatedReply(OK, b"\xff\xff" + power_sensor_record()[offset : offset + count])
+        return BmcReply(OK, b"\xff\xff" + power_sensor_record()[offset : offset + count])
 
 
 def power_sensor_record() -> bytes:

@@ -19,11 +19,11 @@ MODEL_ALIAS = "gemma-3-270m"
 KEPT_LOG_LINES = 20
 
 
-class MissingPackagesError(RuntimeError):
+class MissingPackagesError(ModuleNotFoundError):
     """The packages of the real server are not installed."""
 
 
-class StartFailedError(RuntimeError):
+class StartFailedError(OSError):
     """The real server did not come up; the message ends with what it said."""
 
 

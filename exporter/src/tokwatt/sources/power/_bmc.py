@@ -28,7 +28,7 @@ class BmcReply:
     """Answer to one IPMI command. `data` is what follows the completion code."""
 
     completion_code: int
-    data: bytes
+    data: bytes = b""
 
 
 class BmcSession(Protocol):
