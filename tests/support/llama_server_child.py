@@ -22,6 +22,7 @@ def assembled(file: Path) -> Path:
 def serve(port: int, model_file: Path, slots: int) -> None:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(assembled(model_file))
+    parameters.model_alias = {"gemma-3-270m"}
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = port
     parameters.n_parallel = slots
