@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.bmc_double import BmcDouble, running_bmc
+from support.bmc_double import PASSWORD, USER, BmcDouble
 from support.faulty_server import Fault, FaultyServer, running_faulty_server
 from support.nvml_double import DRIVER_NOT_LOADED, LOST, NO_PERMISSION, NvmlDouble
 from support.openmetrics import Samples, classic_samples, present, total
@@ -26,8 +26,8 @@ from support.tokwatt_process import TokwattProcess, running_tokwatt
 
 pytestmark = pytest.mark.e2e
 
+HOST_WATTS = 900
 SOURCES = ("chat", "nvml", "bmc1")
-PASSWORD = "let-me-read"  # of the double
 TIMEOUT_SECONDS = 1.0
 ANSWER_SECONDS = 0.05
 # A scrape that waits for a source lasts as long as that source's timeout. The rest is a busy machine's scheduler.
@@ -141,8 +141,10 @@ def config(server: FaultyServer, bmc: BmcDouble, password_file: Path) -> dict[st
                 "name": "bmc1",
                 "host": "127.0.0.1",
                 "port": bmc.port,
-                "username": "monitor",
+                "username": USER,
                 "password_file": str(password_file),
+                "period_seconds": 1,
+                "timeout_seconds": TIMEOUT_SECONDS,
             },
         ],
         "prices": {"electricity": {"dollars_per_kwh": 0.17}},
@@ -157,10 +159,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     nvml = NvmlDouble(work, gpus=2, watts=300)
     with (
         running_faulty_server() as server,
-        running_bmc(user="monitor", password=PASSWORD) as bmc,
+        BmcDouble(work, watts=HOST_WATTS) as bmc,
         running_tokwatt(work, config(server, bmc, password_file), env=nvml.env()) as tokwatt,
     ):
-        bmc.set_watts(900)
         tokwatt.wait_ready()
         yield Rig(tokwatt, server, nvml, bmc)
         check_metrics(tokwatt.metrics_text())
@@ -172,7 +173,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @contextlib.contextmanager
 def fault(rig: Rig, source: str, reason: str, begin: Callable[[], None], end: Callable[[], None]) -> Iterator[Watch]:
-    """Let a fault last until it shows, and three more seconds; then heal it and wait until it is gone.
+    """Let a fault last until it shows, and a few reads more; then heal it and wait until it is gone.
 
     Checks what holds for every fault. The block runs while the fault lasts.
     """
@@ -185,7 +186,7 @@ def fault(rig: Rig, source: str, reason: str, begin: Callable[[], None], end: Ca
         try:
             poll(lambda: not rig.is_up(source), f"{source} down", 20)
             poll(lambda: rig.errors(source, reason) > errors_before, f"{source} {reason}", 10)
-            time.sleep(3)
+            time.sleep(2 * TIMEOUT_SECONDS)
             down = rig.tokwatt.samples()
             yield watch
         finally:
@@ -267,21 +268,18 @@ def test_bmc_silent_for_20_seconds(rig: Rig) -> None:
     samples = rig.tokwatt.samples()
     joules_before, begun = total(samples, "tokwatt_host_energy_joules_total"), time.monotonic()
     gap_before = total(samples, "tokwatt_gap_seconds_total", source="bmc1")
-    with fault(rig, "bmc1", "timeout", lambda: rig.bmc.set_silent(True), lambda: rig.bmc.set_silent(False)):
+    with fault(rig, "bmc1", "timeout", lambda: rig.bmc.set(silent=True), lambda: rig.bmc.set(silent=False)):
         time.sleep(17)
         during = rig.tokwatt.samples()
-    samples = poll(
-        lambda: (
-            (page := rig.tokwatt.samples())
-            if total(page, "tokwatt_gap_seconds_total", source="bmc1") > gap_before + 15
-            else None
-        ),
-        "gap of the silent BMC",
-        20,
-    )
+
+    def gap_told() -> bool:
+        return total(rig.tokwatt.samples(), "tokwatt_gap_seconds_total", source="bmc1") > gap_before + 15
+
+    poll(gap_told, "gap of the silent BMC", 20)
+    samples = rig.tokwatt.samples()
     gained = total(samples, "tokwatt_host_energy_joules_total") - joules_before
-    used = rig.bmc.watts * (time.monotonic() - begun)
-    assert 0 < gained < used - rig.bmc.watts * 15
+    used = HOST_WATTS * (time.monotonic() - begun)
+    assert 0 < gained < used - HOST_WATTS * 15
     assert not present(during, "tokwatt_output_tokens_per_joule", server="chat", boundary="host")
 
 
@@ -316,7 +314,7 @@ def test_fault_from_the_start(tmp_path: Path, cause: str) -> None:
         "driver not loaded": {"nvml": "unavailable"},
         "nothing works": {"bmc1": "refused", "nvml": "unavailable", "chat": "unavailable"},
     }[cause]
-    with running_faulty_server() as server, running_bmc(user="monitor", password=PASSWORD) as bmc:
+    with running_faulty_server() as server, BmcDouble(tmp_path) as bmc:
         if "chat" in wanted:
             server.fault = Fault.DOWN
         with running_tokwatt(tmp_path, config(server, bmc, password_file), env=env) as tokwatt:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.bmc_double import running_bmc
+from support.bmc_double import PASSWORD, USER, BmcDouble
 from support.llama_server import LlamaServer, Usage, running_llama_server
 from support.nvml_double import NvmlDouble
 from support.openmetrics import Samples, total
@@ -34,10 +34,9 @@ TOLERANCE = 0.01
 PUE = 1.2
 DOLLARS_PER_GPU_HOUR = 2.5
 DOLLARS_PER_KWH = 0.17
-SHARED_PREFIX = (
+SHARED_PREFIX = "You are the clerk of a mill. Each day you write down what the wheel ground. " * 8
     "You are the clerk of a mill. Each day the river turns the wheel and you write down what it ground. " * 6
 )
-PASSWORD = "let-me-read"  # of the double
 
 
 def request(number: int) -> tuple[str, int]:
@@ -69,7 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     nvml = NvmlDouble(work, gpus=1, watts=2)
     with (
         running_llama_server(work) as server,
-        running_bmc(user="monitor", password=PASSWORD) as bmc,
+        BmcDouble(work, watts=4) as bmc,
     ):
         gpu = PowerCurve(lambda watts: nvml.set_watts(0, watts), 2, 320, 60, 9.0)
         host = PowerCurve(bmc.set_watts, 4, 700, 90, 11.0)
@@ -84,8 +83,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                     "name": "bmc1",
                     "host": "127.0.0.1",
                     "port": bmc.port,
-                    "username": "monitor",
+                    "username": USER,
                     "password_file": str(password_file),
+                    "period_seconds": 1,
                 },
             ],
             "prices": {
@@ -121,7 +121,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 server,
                 usage,
                 nvml.joules(0, begun, now),
-                host.joules(begun, now),
+                bmc.joules(begun, now),
                 tokwatt.samples(),
                 scrapes,
             )
