@@ -247,9 +247,10 @@ def test_gpu_fault(rig: Rig, code: int, reason: str) -> None:
 
 
 def test_one_gpu_lost_leaves_the_other(rig: Rig) -> None:
+    errors_before = rig.errors("nvml", "lost")
     rig.nvml.set_code(1, LOST)
     try:
-        poll(lambda: rig.errors("nvml", "lost") > 0, "error of the lost GPU", 10)
+        poll(lambda: rig.errors("nvml", "lost") > errors_before, "error of the lost GPU", 10)
         first = total(rig.tokwatt.samples(), "tokwatt_gpu_energy_joules_total", device=NvmlDouble.uuid(0))
         time.sleep(2)
         assert total(rig.tokwatt.samples(), "tokwatt_gpu_energy_joules_total", device=NvmlDouble.uuid(0)) > first

@@ -25,9 +25,7 @@ from support.tokwatt_process import TokwattProcess, running_tokwatt
 pytestmark = pytest.mark.e2e
 
 WINDOW_SECONDS = 30
-# Prometheus 3 leaves a range's first instant out, 2 does not: half a second more has both see the same samples,
-# and the extrapolation of rate() then divides by exactly the window again.
-RANGE = f"[{WINDOW_SECONDS}s500ms]"
+RANGE = f"[{WINDOW_SECONDS}s]"
 QUIET_SECONDS = 6.0
 LOAD_SECONDS = 16.0
 TOLERANCE = 0.01
@@ -35,8 +33,6 @@ PUE = 1.2
 DOLLARS_PER_GPU_HOUR = 2.5
 DOLLARS_PER_KWH = 0.17
 SHARED_PREFIX = "You are the clerk of a mill. Each day you write down what the wheel ground. " * 8
-    "You are the clerk of a mill. Each day the river turns the wheel and you write down what it ground. " * 6
-)
 
 
 def request(number: int) -> tuple[str, int]:
@@ -57,6 +53,7 @@ class Run:
     gpu_joules: float  # truth of the doubles, from before the exporter's first reading until now
     host_joules: float
     samples: Samples  # one scrape after the load
+    held_seconds: float  # since the exporter was started
     scrapes: tuple[float, ...]  # Unix times of Prometheus scrapes whose window holds the whole pulse
 
 
@@ -113,7 +110,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             host.end()
             assert time.time() < first_scrape + WINDOW_SECONDS - RAMP_SECONDS - 1, "the load took too long to fit"
 
-            scrapes = wait_for_scrapes(prometheus, first_scrape + WINDOW_SECONDS + 1, count=3)
+            scrapes = wait_for_scrapes(prometheus, first_scrape + WINDOW_SECONDS + 1, count=4)
             now = time.monotonic()
             yield Run(
                 tokwatt,
@@ -123,6 +120,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 nvml.joules(0, begun, now),
                 bmc.joules(begun, now),
                 tokwatt.samples(),
+                now - begun,
                 scrapes,
             )
             assert tokwatt.terminate() == 0
@@ -204,27 +202,34 @@ LIVE_AND_RECOMPUTED = [
 
 @pytest.mark.parametrize(("gauge", "recomputed"), LIVE_AND_RECOMPUTED, ids=[gauge for gauge, _ in LIVE_AND_RECOMPUTED])
 def test_live_gauges_agree_with_prometheus(run: Run, gauge: str, recomputed: str) -> None:
-    """Evaluated at the instants of scrapes, where the range's samples lie exactly on the window's edges."""
-    compared = 0
-    for at in run.scrapes:
-        if not same_ticks(run.prometheus, at):
-            continue
+    """Evaluated at the instants of scrapes, so that the range's samples lie on the window's edges.
+
+    Before the pulse the counters stand near 0, and rate() extrapolates no counter below 0: it is increase / window.
+    """
+    scrapes = [at for at in run.scrapes if "dollar" not in gauge or spans_the_window(run.prometheus, at)]
+    assert scrapes, "no scrape whose range spans as many ticks as the live window"
+    for at in scrapes:
         live = run.prometheus.value(f"sum({gauge})", at)
         assert live == pytest.approx(run.prometheus.value(recomputed, at), rel=TOLERANCE), f"{gauge} at {at}"
-        compared += 1
-    assert compared, "no scrape whose range spans as many ticks as the live window"
 
 
-def same_ticks(prometheus: Prometheus, at: float) -> bool:
-    """True when the two scrapes at the range's ends saw ticks that lie one window apart.
+def spans_the_window(prometheus: Prometheus, at: float) -> bool:
+    """True when the books at the range's two ends stand one window apart.
 
-    The exporter ticks and Prometheus scrapes once a second, each on its own beat: now and then a scrape sees the tick
-    before or after the expected one. Only steady costs (dollars by the hour) can tell: the pulse lies inside anyway.
+    The exporter ticks and Prometheus scrapes once a second, each on its own beat: now and then the scrape at one end
+    sees the tick before. The pulse lies inside all the same, but a cost that flows steadily is then a tick off.
+    That cost itself tells how much time lies between the two.
     """
-    read = 'max(tokwatt_source_last_success_timestamp_seconds{source="chat"})'
-    earlier = f"{read.removesuffix(')')} offset {WINDOW_SECONDS - 1}s900ms)"  # scrape times jitter by milliseconds
-    spanned = prometheus.value(f"{read} - {earlier}", at)
-    return abs(spanned - WINDOW_SECONDS) < 0.2
+    capacity = 'tokwatt_cost_dollars_total{component="capacity"}'
+    earlier = f"{capacity} offset {WINDOW_SECONDS - 1}s900ms"  # scrape times jitter by milliseconds
+    price = DOLLARS_PER_GPU_HOUR / 3600
+    spanned_seconds = prometheus.value(f"(sum({capacity}) - sum({earlier})) / {price!r}", at)
+    return abs(spanned_seconds - WINDOW_SECONDS) < 0.25
+
+
+def test_capacity_costs_its_price_for_the_time_it_was_held(run: Run) -> None:
+    dollars = total(run.samples, "tokwatt_cost_dollars_total", server="chat", component="capacity")
+    assert dollars == pytest.approx(run.held_seconds * DOLLARS_PER_GPU_HOUR / 3600, abs=4 * DOLLARS_PER_GPU_HOUR / 3600)
 
 
 def test_the_window_is_covered_and_as_long_as_configured(run: Run) -> None:
