@@ -1,4 +1,4 @@
-"""Drives the power of meter doubles along a curve, from a thread, and knows the energy that came of it.
+"""Drives the power of meter doubles along a curve, from a thread. The doubles know the energy that comes of it.
 
 The curve is a pulse: quiet, a ramp up, a wave for as long as it runs, a ramp down, quiet. All energy that matters
 lies inside, so two observers whose edges differ by a tick still agree on it.
@@ -11,10 +11,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 
-STEP_SECONDS = 0.02
+STEP_SECONDS = 0.05
 RAMP_SECONDS = 2.0
 
 
@@ -27,7 +26,7 @@ class PowerCurve:
     busy_watts: float
     wave_watts: float
     wave_seconds: float
-    _history: list[tuple[float, float]] = field(default_factory=list)
+    _watts: float = -1.0
     _begun: float = math.inf
     _ended: float = math.inf
 
@@ -48,16 +47,9 @@ class PowerCurve:
         wave = 0.0 if math.isinf(self._begun) else math.sin(2 * math.pi * (now - self._begun) / self.wave_seconds)
         above_quiet = self.busy_watts - self.quiet_watts + self.wave_watts * wave
         watts = float(round(self.quiet_watts + height * above_quiet))
-        if not self._history or watts != self._history[-1][1]:
+        if watts != self._watts:
             self.set_watts(watts)
-            self._history.append((now, watts))
-
-    def joules(self, start: float, end: float) -> float:
-        """Energy between two instants of time.monotonic()."""
-        steps = [*self._history, (math.inf, 0.0)]
-        return sum(
-            watts * max(0.0, min(until, end) - max(since, start)) for (since, watts), (until, _) in pairwise(steps)
-        )
+            self._watts = watts
 
 
 @contextlib.contextmanager
