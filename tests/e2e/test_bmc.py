@@ -12,7 +12,7 @@ from support.bmc_double import PASSWORD, USER, BmcDouble
 from support.ipmi_sim import IpmiSim
 
 from tokwatt.readings import PowerReading, Refused, SourceContext
-from tokwatt.sources.power.ipmi import IpmiOptions, IpmiSource
+from tokwatt.sources.power.ipmi import IpmiOptions, IpmiSource, Privilege
 
 pytestmark = pytest.mark.e2e
 
@@ -51,12 +51,12 @@ async def test_dcmi_watts_equal_those_of_ipmitool(tmp_path, watts):
 @needs_ipmi_sim
 async def test_a_bmc_without_dcmi_is_read_through_its_sensor(tmp_path):
     with IpmiSim(tmp_path, watts=412) as bmc:
-        reading = await read(bmc.port, tmp_path, privilege="administrator")
+        reading = await read(bmc.port, tmp_path, privilege=Privilege.ADMINISTRATOR)
         assert reading.readings[0].watts == 412.0
         assert dict(reading.devices[0].details)["sensor"] == "Sys Power"
         bmc.set_watts(600)
         deadline = time.monotonic() + 5
-        while (watts := (await read(bmc.port, tmp_path, privilege="administrator")).readings[0].watts) != 600.0:
+        while (watts := (await read(bmc.port, tmp_path, privilege=Privilege.ADMINISTRATOR)).readings[0].watts) != 600.0:
             assert time.monotonic() < deadline, f"still {watts} W"
         if shutil.which("ipmitool"):
             assert re.search(r"Sys Power\s*\|\s*600 Watts", ipmitool(bmc.port, "sdr", "list", "full"))

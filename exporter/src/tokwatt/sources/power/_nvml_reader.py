@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from tokwatt.readings import (
@@ -37,7 +37,7 @@ _OF_ALL = (
     nvml.LIB_RM_VERSION_MISMATCH,
 )
 
-_ALL_ERRORS: dict[int, tuple[type[SourceError], str]] = {
+_ALL_ERRORS: Mapping[int, tuple[type[SourceError], str]] = {
     nvml.UNINITIALIZED: (Unavailable, "NVML was shut down by other code in this process; it is started again"),
     nvml.NO_PERMISSION: (Refused, "the process may not open /dev/nvidiactl: check the container's device access"),
     nvml.DRIVER_NOT_LOADED: (Unavailable, "load the kernel module: modprobe nvidia"),
@@ -57,7 +57,7 @@ _ALL_ERRORS: dict[int, tuple[type[SourceError], str]] = {
     ),
 }
 
-_GPU_ERRORS: dict[int, tuple[type[SourceError], str]] = {
+_GPU_ERRORS: Mapping[int, tuple[type[SourceError], str]] = {
     nvml.INVALID_ARGUMENT: (DeviceLost, "the GPUs are listed again shortly"),
     nvml.NOT_SUPPORTED: (Unavailable, "this GPU offers no such reading now"),
     nvml.NO_PERMISSION: (Refused, "check the container's access to this GPU's device file"),

@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,6 @@ from tokwatt.sources.power._rmcp import RmcpSession, RmcpSettings
 from tokwatt.sources.power._sdr import SdrWalk, read_watts
 from tokwatt.sources.power._sdr_record import PowerSensor, choose
 
-_PRIVILEGES: Final = {"user": 2, "operator": 3, "administrator": 4}
 _CIPHER_SUITES: Final = (17, 3)  # best first
 
 _GROUP_EXTENSION: Final = 0x2C
@@ -67,25 +67,38 @@ _READ_SHARE = 0.95
 _COMMAND_SHARE = 0.9
 
 
+class Privilege(StrEnum):
+    """IPMI privilege levels (IPMI v2.0, section 6.8)."""
+
+    USER = "user"
+    OPERATOR = "operator"
+    ADMINISTRATOR = "administrator"
+
+
+_LEVELS: Final = {Privilege.USER: 2, Privilege.OPERATOR: 3, Privilege.ADMINISTRATOR: 4}
+
+
 @dataclass(frozen=True, slots=True)
 class IpmiOptions:
     """Options of `source: ipmi`."""
 
     host: str = field(metadata={"help": "address or name of the BMC"})
     username: str = field(metadata={"help": "IPMI account, at most 16 bytes; user privilege is enough on most BMCs"})
-    password_file: str = field(
-        default="", metadata={"help": "file that holds the password, at most 20 bytes", "secret": True}
+    password_file: str | None = field(
+        default=None, metadata={"help": "file that holds the password, at most 20 bytes", "secret": True}
     )
-    password_env: str = field(
-        default="", metadata={"help": "environment variable that holds the password", "secret": True}
+    password_env: str | None = field(
+        default=None, metadata={"help": "environment variable that holds the password", "secret": True}
     )
-    port: int = field(default=623, metadata={"help": "UDP port of the BMC"})
-    privilege: str = field(default="user", metadata={"help": "privilege to ask for: user, operator or administrator"})
+    port: int = field(default=623, metadata={"help": "UDP port of the BMC", "minimum": 1, "maximum": 65535})
+    privilege: Privilege = field(
+        default=Privilege.USER, metadata={"help": "privilege to ask for; some BMCs demand more for DCMI"}
+    )
     cipher_suite: int | None = field(
         default=None, metadata={"help": "RMCP+ cipher suite, 3 or 17; omit: 17, then 3. Suite 0 is refused"}
     )
-    sensors: tuple[str, ...] = field(
-        default=(),
+    sensors: tuple[str, ...] | None = field(
+        default=None,
         metadata={"help": "sensors whose sum is the server's power; omit: DCMI, else the best sensor by name"},
     )
     period_seconds: float = field(default=5.0, metadata={"help": "time between reads", "unit": "s"})
@@ -96,12 +109,8 @@ class IpmiOptions:
             (not self.host, "host must name the BMC"),
             (not 0 < self.port < 65536, f"port must be from 1 to 65535, not {self.port}"),
             (
-                bool(self.password_file) == bool(self.password_env),
-                "exactly one of password_file and password_env must be set",
-            ),
-            (
-                self.privilege not in _PRIVILEGES,
-                f"privilege must be one of {', '.join(_PRIVILEGES)}, not {self.privilege!r}",
+                bool(self.password_file and self.password_env),
+                "only one of password_file and password_env may be set",
             ),
             (
                 self.cipher_suite not in (None, *_CIPHER_SUITES),
@@ -194,7 +203,7 @@ class IpmiSource:
         found = await self._walk.run()
         self._walk = None
         try:
-            self._sensors = choose(found, self._options.sensors, self._where)
+            self._sensors = choose(found, self._options.sensors or (), self._where)
         except Unavailable as error:
             self._no_sensors = error
             raise
@@ -254,7 +263,7 @@ def _over_lan(options: IpmiOptions) -> RmcpSession:
         host=options.host,
         port=options.port,
         username=options.username,
-        privilege=_PRIVILEGES[options.privilege],
+        privilege=_LEVELS[options.privilege],
         cipher_suites=suites,
         timeout_seconds=options.timeout_seconds * _COMMAND_SHARE,
     )
@@ -267,6 +276,9 @@ def _password(options: IpmiOptions) -> bytes:
         if secret is None:
             raise Refused("not set", where=f"environment variable {options.password_env}", hint="set the BMC password")
         return secret.encode()
+    if not options.password_file:
+        hint = "set password_file, or password_env"
+        raise Refused("no password is configured", where=f"account {options.username}", hint=hint)
     try:
         return Path(options.password_file).read_bytes().rstrip(b"\r\n")
     except OSError as error:
