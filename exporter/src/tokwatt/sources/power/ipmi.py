@@ -251,10 +251,12 @@ def device_identity(data: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Return a name and details from a Get Device ID answer; what is missing in it is left out."""
     if len(data) < 9:
         return "BMC", ()
+    firmware = ("firmware", f"{data[2] & 0x7F}.{data[3]:02x}")  # the minor version is BCD
     number = int.from_bytes(data[6:9], "little") & 0xFFFFF
+    if number == 0:  # unspecified
+        return "BMC", (firmware,)
     maker = _MANUFACTURERS.get(number, f"IANA enterprise {number}")
-    firmware = f"{data[2] & 0x7F}.{data[3]:02x}"  # the minor version is BCD
-    return f"{maker} BMC", (("manufacturer", maker), ("firmware", firmware))
+    return f"{maker} BMC", (("manufacturer", maker), firmware)
 
 
 def _over_lan(options: IpmiOptions) -> RmcpSession:
