@@ -39,6 +39,10 @@ def run(books: Books, until: int, *, watts: float = 1000.0, rate: float = 3000.0
         books.settle(second + 0.02)
 
 
+def unsplit(server: ServerSnapshot):
+    return next(row for row in server.phases if row.phase is Phase.UNSPLIT)
+
+
 def balance(books: Books) -> None:
     """Given + unattributed = measured, for each boundary, to 1e-9."""
     for boundary, given_name in ((Boundary.GPU, Given.GPU), (Boundary.HOST, Given.HOST)):
@@ -98,7 +102,7 @@ class TestTotals:
     def test_energy_dollars_are_joules_times_pue_times_price(self):
         books = books_of()
         run(books, 10)
-        row = snapshot(books, 10).phases[0]
+        row = unsplit(snapshot(books, 10))
         assert row.dollars[Component.ENERGY] == pytest.approx(row.joules[Given.GPU] * 1.2 * 0.17 / 3.6e6)
 
     def test_a_server_that_does_not_answer_still_gets_its_energy_and_its_bill(self):
@@ -108,7 +112,7 @@ class TestTotals:
             books.ledger.add_power(gpu_pass(second, {0: 7e6 + 1000.0 * second}), 3.5)
             books.ledger.miss_server("chat", second + 0.01, 3.5)
             books.settle(second + 0.02)
-        row = snapshot(books, 30).phases[0]
+        row = unsplit(snapshot(books, 30))
         assert row.joules[Given.GPU] == pytest.approx(30_000, rel=0.01)
         assert row.dollars[Component.CAPACITY] == pytest.approx(30 * 2.5 / 3600)
         balance(books)
@@ -132,6 +136,19 @@ class TestWindow:
         window = snapshot(books, 3).window
         assert window.boundaries[0].coverage_ratio == pytest.approx(1)
         assert window.models[0].output_tokens_per_joule[Given.GPU] == pytest.approx(3)
+
+    def test_a_meter_that_joins_begins_a_new_window_so_that_all_boundaries_cover_the_same_time(self):
+        books = books_of()
+        run(books, 30)
+        for second in range(31, 45):
+            books.ledger.add_power(gpu_pass(second, {0: 7e6 + 1000.0 * second}), 3.5)
+            books.ledger.add_power(host_pass(second, 1500), 17.5)
+            books.ledger.add_server(tokens(second + 0.01, 5e5 + 3000.0 * second), 3.5)
+            books.settle(second + 0.02)
+        window = snapshot(books, 44.02).window
+        assert window.start_seconds > 31
+        assert [boundary.coverage_ratio for boundary in window.boundaries] == [1, 1, 1]
+        assert window.models[0].output_tokens_per_joule[Given.HOST] == pytest.approx(2)
 
     def test_no_gauge_before_two_readings(self):
         books = books_of()

@@ -6,7 +6,7 @@ server that it is given to is known: to the device's *frontier*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tokwatt.economics.host_split import FREE, Claim, HostSplit
@@ -155,6 +155,10 @@ class Attribution:
             if known_until < at_seconds and not self._overdue(curve, at_seconds, now_seconds, down):
                 return False
         return True
+
+    def began(self, keys: Iterable[DeviceKey], at_seconds: float) -> bool:
+        """Whether all devices were being measured at an instant."""
+        return all(self._ledger.curves[key].line.start_seconds <= at_seconds for key in keys)
 
     def given_joules(self, server: str, boundary: Given, start_seconds: float, end_seconds: float) -> float | None:
         """Energy given in (start, end]; None unless readings vouch for every second of it on every device."""

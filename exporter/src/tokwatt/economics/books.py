@@ -26,6 +26,7 @@ class ServerAccount:
     charged_until_seconds: float | None = None  # capacity dollars are accrued up to here
     last_cut: Cut | None = None  # the token reading that ends the last window interval
     seen_until_seconds: float = float("-inf")  # cuts up to here are in the window, or never can be
+    measured: tuple[DeviceKey, ...] = ()  # devices that the window is about
 
 
 class Books:
@@ -145,12 +146,19 @@ class Books:
         self, account: ServerAccount, ledger: ServerLedger, now_seconds: float, down: frozenset[str]
     ) -> None:
         name = account.plan.name
+        measured = self._all_keys(name)
+        if measured != account.measured:
+            # all boundaries of a window cover the same time: a meter that joins begins a new one
+            account.measured = measured
+            account.window.clear()
+            account.last_cut = None
         for cut in ledger.timeline.after(account.seen_until_seconds):
             if cut.read:
                 for boundary in (Given.GPU, Given.HOST):
                     if not self.attribution.ready(name, boundary, cut.at_seconds, now_seconds, down):
                         return
-                self._append_point(account, ledger, cut)
+                if account.last_cut is not None or self.attribution.began(measured, cut.at_seconds):
+                    self._append_point(account, ledger, cut)
             account.seen_until_seconds = cut.at_seconds
 
     def _append_point(self, account: ServerAccount, ledger: ServerLedger, cut: Cut) -> None:
@@ -164,6 +172,7 @@ class Books:
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
         start, end = before.at_seconds, cut.at_seconds
+        seconds = end - start
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
         for boundary in (Given.GPU, Given.HOST):
@@ -174,10 +183,10 @@ class Books:
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
-                updated[key] = updated.get(key, Tally()).plus(start, end, amount, 0.0, tokens)
-        dollars = self._interval_dollars(name, end - start, joules)
+                updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens)
+        dollars = self._interval_dollars(name, seconds, joules)
         if dollars is not None:
-            updated[COST] = updated.get(COST, Tally()).plus(start, end, 0.0, dollars, tokens)
+            updated[COST] = updated.get(COST, Tally()).plus(seconds, 0.0, dollars, tokens)
         return updated
 
     def _interval_dollars(self, name: str, seconds: float, joules: Mapping[str, float | None]) -> float | None:

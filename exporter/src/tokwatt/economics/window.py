@@ -26,23 +26,13 @@ class Tally:
     joules: float = 0.0
     dollars: float = 0.0
     tokens: Mapping[str, TokenState] = field(default_factory=dict)  # by model
-    since_seconds: float | None = None  # start of the first such interval
 
-    def plus(
-        self,
-        start_seconds: float,
-        end_seconds: float,
-        joules: float,
-        dollars: float,
-        tokens: Mapping[str, TokenState],
-    ) -> Tally:
+    def plus(self, seconds: float, joules: float, dollars: float, tokens: Mapping[str, TokenState]) -> Tally:
         """Return the tally with one more interval."""
         merged = dict(self.tokens)
         for model, step in tokens.items():
             merged[model] = _add(merged.get(model), step)
-        since = start_seconds if self.since_seconds is None else self.since_seconds
-        seconds = self.seconds + (end_seconds - start_seconds)
-        return Tally(seconds, self.joules + joules, self.dollars + dollars, merged, since)
+        return Tally(self.seconds + seconds, self.joules + joules, self.dollars + dollars, merged)
 
     def minus(self, earlier: Tally) -> Tally:
         """Sums of the intervals between two points."""
@@ -51,7 +41,6 @@ class Tally:
             joules=max(0.0, self.joules - earlier.joules),
             dollars=max(0.0, self.dollars - earlier.dollars),
             tokens={model: _without(state, earlier.tokens.get(model)) for model, state in self.tokens.items()},
-            since_seconds=self.since_seconds,
         )
 
 
@@ -127,13 +116,10 @@ class WindowSums:
     sums: Mapping[str, Tally]
 
     def coverage_ratio(self, name: str) -> float:
-        """Part of the window in which this tally was measured; counted from where it was first measured at all."""
+        """Part of the window in which this tally was measured."""
         tally = self.sums.get(name)
-        if tally is None or tally.since_seconds is None:
-            return 0.0
-        start = max(self.nominal_start_seconds, tally.since_seconds)
-        nominal = self.nominal_end_seconds - start
-        return min(1.0, tally.seconds / nominal) if nominal > 0 else 0.0
+        nominal = self.nominal_end_seconds - self.nominal_start_seconds
+        return min(1.0, tally.seconds / nominal) if tally is not None and nominal > 0 else 0.0
 
 
 class Window:
@@ -151,6 +137,10 @@ class Window:
     def last(self) -> Point | None:
         """Newest point."""
         return self._points[-1] if self._points else None
+
+    def clear(self) -> None:
+        """Start anew."""
+        self._points.clear()
 
     def append(self, point: Point) -> None:
         """Add the next point and drop those that no window can use any more."""
