@@ -175,9 +175,9 @@ _MISBEHAVIOURS: Mapping[Fault, Misbehaviour] = {
 
 
 @contextlib.contextmanager
-def running_faulty_server() -> Iterator[FaultyServer]:
-    """Run it on a loopback port, in a thread with its own event loop."""
-    server = FaultyServer(free_port())
+def running_faulty_server(port: int | None = None) -> Iterator[FaultyServer]:
+    """Run it on a loopback port (None: a free one), in a thread with its own event loop."""
+    server = FaultyServer(free_port() if port is None else port)
     stop = threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(server, stop)), daemon=True)
     thread.start()

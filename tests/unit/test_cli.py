@@ -1,0 +1,91 @@
+"""The command line: exit codes, and what a person or a script reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import captures
+from support.servers import reply, serving
+
+from tokwatt.app.build import Workshop
+from tokwatt.app.cli import main
+from tokwatt.app.probe import as_json, as_text, probe, succeeded
+from tokwatt.config import Config, MeterConfig, ServerConfig
+from tokwatt.sources.power.nvml import NvmlOptions
+
+GOOD = "servers:\n  - {name: chat, url: 'http://127.0.0.1:8000/metrics'}\nmeters: [{source: nvml}]\n"
+BAD = "servers:\n  - {name: chat, url: 'http://127.0.0.1:8000/metrics', egnine: vllm}\n"
+
+
+def written(folder: Path, text: str) -> str:
+    file = folder / "tokwatt.yml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_check_of_a_valid_file(tmp_path, capsys):
+    assert main(["check", written(tmp_path, GOOD)]) == 0
+    assert "valid: 1 servers, 1 meters" in capsys.readouterr().out
+
+
+def test_check_of_a_mistake_names_file_line_key_and_suggestion(tmp_path, capsys):
+    assert main(["check", written(tmp_path, BAD)]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/tokwatt.yml:2: servers[0].egnine: unknown key; did you mean engine?" in said
+
+
+def test_check_for_scripts(tmp_path, capsys):
+    assert main(["check", "--json", written(tmp_path, BAD)]) == 2
+    report = json.loads(capsys.readouterr().out)
+    assert report["valid"] is False
+    assert (report["mistakes"][0]["line"], report["mistakes"][0]["key"]) == (2, "servers[0].egnine")
+
+
+def test_a_missing_file_is_a_mistake_too(tmp_path, capsys):
+    assert main(["run", "--config", str(tmp_path / "none.yml")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["rnu"], ["run", "--listen", "nonsense"], ["check"]])
+def test_wrong_use_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_sources_lists_every_source_and_what_it_needs(capsys):
+    assert main(["sources", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {"vllm", "llamacpp"} <= {source["engine"] for source in report["tokens"]}
+    assert {"nvml", "ipmi"} <= {source["source"] for source in report["power"]}
+    assert all(source["needs"] for source in report["power"])
+    assert main(["sources"]) == 0
+    assert "llamacpp" in capsys.readouterr().out
+
+
+async def test_probe_tells_readings_and_reasons():
+    page = reply(captures.body("vllm/0.32.0__after"))
+    workshop = Workshop()
+    async with serving(
+        metrics=page, version=reply(b'{"version": "0.32.0"}', content_type="application/json")
+    ) as server:
+        config = Config(
+            servers=(ServerConfig("chat", server.url), ServerConfig("gone", "http://127.0.0.1:1/metrics")),
+            meters=(MeterConfig("nvml", "nvml", NvmlOptions()),),
+        )
+        rows, tried = await probe(config, workshop)
+    await workshop.aclose()
+    found = {row.source: row for row in rows}
+    assert found["chat"].ok
+    assert "engine vllm 0.32.0" in found["chat"].items
+    assert "output 1,730 (tiny-llama)" in found["chat"].items
+    assert not found["gone"].ok
+    assert "cannot connect" in found["gone"].items[0]
+    assert not succeeded(rows)
+    text = as_text(rows, tried)
+    assert "FAILED" in text
+    assert max(map(len, text.splitlines())) < 200
+    assert json.loads(json.dumps(as_json(rows, tried)))["sources"][0]["source"] == "chat"
