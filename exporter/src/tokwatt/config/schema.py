@@ -138,7 +138,7 @@ class ServerConfig:
     model: str | None = field(
         default=None, metadata=_setting("value of the label `model`; omit: what the server says", parse=parse_name)
     )
-    timeout_seconds: float = field(default=5.0, metadata=_setting("give up one read after this", unit="seconds"))
+    timeout_seconds: float = field(default=3.0, metadata=_setting("give up one read after this", unit="seconds"))
     capacity: CapacityPrice | None = field(
         default=None, metadata=_setting("price of this server's compute, in place of `prices.capacity`")
     )

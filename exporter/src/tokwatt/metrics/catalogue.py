@@ -5,14 +5,13 @@ Docs, dashboards checks and the exposition are made from these rows. Names and m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tokwatt.metrics import health, live, totals
+from tokwatt.metrics.sample import Sample
 from tokwatt.snapshot import Snapshot
-
-Sample = tuple[Mapping[str, str], float]
 
 
 class Kind(StrEnum):

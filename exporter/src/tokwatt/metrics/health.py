@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from tokwatt import __version__
+from tokwatt.metrics.sample import Sample
 from tokwatt.readings import Boundary
 from tokwatt.snapshot import Snapshot, SourceHealth
-
-Sample = tuple[Mapping[str, str], float]
 
 
 def build_info(_: Snapshot) -> Iterable[Sample]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from tokwatt.metrics.sample import Sample
 from tokwatt.snapshot import Given, ModelWindow, Snapshot
-
-Sample = tuple[Mapping[str, str], float]
 
 
 def _per_model(snapshot: Snapshot, pick: Callable[[ModelWindow], float | None]) -> Iterable[Sample]:

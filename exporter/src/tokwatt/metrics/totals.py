@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
+from tokwatt.metrics.sample import Sample
 from tokwatt.snapshot import Given, ServerSnapshot, Snapshot, TokenTotals
-
-Sample = tuple[Mapping[str, str], float]
 
 
 def _per_model(snapshot: Snapshot, pick: Callable[[TokenTotals], float | None]) -> Iterable[Sample]:

@@ -20,7 +20,7 @@ from tokwatt.sources.tokens._exposition import Lines, Page
 from tokwatt.sources.tokens._instant import ReadingInstant
 from tokwatt.sources.tokens._spec import JsonField, TokenSpec
 
-DEFAULT_TIMEOUT_SECONDS = 5.0
+DEFAULT_TIMEOUT_SECONDS = 3.0
 _IDENTITY_TIMEOUT_SECONDS = 0.5
 _IDENTITY_TRIES = 3  # reads that ask for it, for each life of the server
 _NAMES_SHOWN = 5
