@@ -32,8 +32,8 @@ function decimals(value, digits) {
 function plain(value) {
   const size = Math.abs(value);
   if (size === 0) return "0";
-  if (size < 1e-4) return value.toExponential(2);
-  return decimals(value, size >= 99.95 ? 0 : Math.min(6, 2 - Math.floor(Math.log10(size) + 1e-12)));
+  if (size < 1e-6) return value.toExponential(2);
+  return decimals(value, size >= 99.95 ? 0 : Math.min(8, 2 - Math.floor(Math.log10(size) + 1e-12)));
 }
 
 /** The same with an SI prefix from `from` upwards: [number, prefix]. */
@@ -514,7 +514,7 @@ class Headline {
 }
 
 class ServerView {
-  constructor(server, open) {
+  constructor(open) {
     this.name = element("h3", "raw");
     this.state = element("span", "state");
     this.simulated = element("span", "badge simulated", "simulated");
@@ -533,7 +533,7 @@ class ServerView {
     withRole(this.bar, "img");
     this.idle = element("p", "idle");
     this.phases = new Table("Energy and cost so far by phase", [{ title: "Phase" }, { title: "Energy", numeric: true }, { title: "Share", numeric: true }, { title: "Capacity", numeric: true }, { title: "Electricity", numeric: true }]);
-    this.models = new Table("Tokens and requests by model", [{ title: "Model" }, { title: "Output tokens", numeric: true }, { title: "Input tokens", numeric: true }, { title: "Cached input", numeric: true }, { title: "Requests", numeric: true }]);
+    this.models = new Table("Tokens and requests by model", [{ title: "Model" }, { title: "Output tokens", numeric: true }, { title: "Input tokens", numeric: true }, { title: "Cached input", numeric: true }, { title: "Requests done", numeric: true }]);
     this.queue = element("p", "queue");
     this.notes = new Children(element("ul", "notes"), () => {
       const node = element("li", "raw");
@@ -543,7 +543,11 @@ class ServerView {
     const details = element(
       "details", "",
       element("summary", "", "Power, energy, cost and totals"),
-      element("div", "groups", group("Power by boundary", this.power.node, this.window), group("Energy and cost so far", this.idle, this.bar, this.phases.node), group("Tokens and requests", this.queue, this.models.node)),
+      element(
+        "div", "groups",
+        element("div", "group", group("Power by boundary", this.power.node, this.window), group("Tokens and requests", this.queue, this.models.node)),
+        group("Energy and cost so far", this.idle, this.bar, this.phases.node),
+      ),
     );
     details.open = open;
     this.node = element(
@@ -690,6 +694,8 @@ function phaseRow(server, boundary, phase, share) {
   };
 }
 
+const offered = (value) => (isNumber(value) ? "" : "not counted by the engine");
+
 function modelRows(server) {
   const several = server.tokens.length > 1;
   return server.tokens.map((row) => {
@@ -700,10 +706,10 @@ function modelRows(server) {
       key: row.model,
       cells: [
         row.model || "not named",
-        { text: count(row.output_tokens), note: rate(live?.output_tokens_per_second) },
-        { text: count(row.input_tokens), note: rate(live?.input_tokens_per_second) },
-        count(row.cached_input_tokens),
-        { text: outcomes.length ? count(row.requests.success ?? null) : DASH, note: outcomes.filter(([outcome, number]) => outcome !== "success" && number > 0).map(([outcome, number]) => `${count(number)} ${outcome}`).join(", ") },
+        { text: count(row.output_tokens), note: offered(row.output_tokens) || rate(live?.output_tokens_per_second) },
+        { text: count(row.input_tokens), note: offered(row.input_tokens) || rate(live?.input_tokens_per_second) },
+        { text: count(row.cached_input_tokens), note: offered(row.cached_input_tokens) },
+        { text: count(row.requests.success), note: offered(row.requests.success) || outcomes.filter(([outcome, number]) => outcome !== "success" && number > 0).map(([outcome, number]) => `${count(number)} ${outcome}`).join(", ") },
       ],
     };
   });
@@ -792,12 +798,17 @@ class Page {
     this.answered = false;
     this.states = new Map();
     this.fleet = new FleetView(byId("fleet"));
-    this.servers = new Children(byId("servers"), (server) => new ServerView(server, this.snapshot.servers.length <= OPEN_UP_TO_SERVERS));
+    this.servers = new Children(byId("servers"), () => new ServerView(this.roomy));
     this.meters = new Table("Meters", [{ title: "Device" }, { title: "Boundary" }, { title: "Source" }, { title: "Fidelity" }, { title: "Method" }, { title: "Energy so far", numeric: true }, { title: "Unattributed", numeric: true }]);
     this.sources = new Table("Sources", [{ title: "Source" }, { title: "Kind" }, { title: "State" }, { title: "Last success" }, { title: "Errors" }, { title: "Resets", numeric: true }, { title: "Gaps", numeric: true }, { title: "Missing series" }]);
     byId("meters").append(this.meters.node);
     byId("sources").append(this.sources.node);
     byId("boundary").addEventListener("change", () => this.snapshot && this.draw());
+  }
+
+  /** Room to show every server's details from the start. */
+  get roomy() {
+    return this.snapshot.servers.length <= OPEN_UP_TO_SERVERS && !matchMedia("(max-width: 720px)").matches;
   }
 
   get chosen() {
