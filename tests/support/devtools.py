@@ -1,4 +1,4 @@
-"""A tab of headless Chromium over its DevTools protocol: look at a live page, note what it asks for and complains of."""
+"""A tab of headless Chromium over its DevTools protocol: what a page shows, asks for and complains of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-
 from support import tools
 from support.chromium import OPTIONS
 
@@ -108,6 +107,7 @@ async def tab(url: str, work: Path, *, width: int = 1280, dark: bool = False) ->
         tools.find("chromium"),
         *OPTIONS,
         f"--user-data-dir={work / 'chromium-profile'}",
+        "--hide-scrollbars",
         "--remote-debugging-port=0",
         "about:blank",
         stdout=asyncio.subprocess.DEVNULL,

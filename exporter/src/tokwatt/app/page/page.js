@@ -577,6 +577,7 @@ class ServerView {
     const input = { computed: "input: computed", all: "input: all prompt tokens, cached or not" }[server.input_kind];
     setText(this.queue, [`${count(server.requests_running)} running`, `${count(server.requests_waiting)} waiting`, input].filter(Boolean).join(" · "));
     this.models.update(modelRows(server));
+    setHidden(this.models.node, !server.tokens.length);
   }
 
   updateHeadlines(server, snapshot, chosen, history) {
@@ -794,8 +795,8 @@ class Page {
     this.snapshot = null;
     this.changedMs = performance.now(); // when the picture last moved on
     this.tickMs = null; // how often it does
+    this.missed = false; // polls failed or were left out since, so the pause tells nothing of the tick
     this.lastAnswerMs = Date.now();
-    this.answered = false;
     this.states = new Map();
     this.fleet = new FleetView(byId("fleet"));
     this.servers = new Children(byId("servers"), () => new ServerView(this.roomy));
@@ -817,7 +818,8 @@ class Page {
 
   show(snapshot) {
     if (snapshot.at_seconds !== this.snapshot?.at_seconds) {
-      if (this.snapshot) this.tickMs = performance.now() - this.changedMs;
+      if (this.snapshot && !this.missed) this.tickMs = performance.now() - this.changedMs;
+      this.missed = false;
       this.changedMs = performance.now();
       this.history.record(snapshot.at_unix_seconds, headlineValues(snapshot));
     }
@@ -899,9 +901,9 @@ class Page {
     try {
       const snapshot = await fetchSnapshot();
       this.lastAnswerMs = Date.now();
-      this.answered = true;
       this.show(snapshot);
     } catch (problem) {
+      this.missed = true;
       const since = clockTime(this.lastAnswerMs / 1000);
       if (!(problem instanceof NoAnswer)) {
         console.error(problem);
@@ -959,6 +961,7 @@ document.addEventListener("visibilitychange", () => {
     }
   } else if (timer === null) {
     page.changedMs = performance.now();
+    page.missed = true;
     run();
   }
 });
