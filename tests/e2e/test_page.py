@@ -110,7 +110,7 @@ async def test_numbers_reasons_and_hostile_text(tmp_path: Path) -> None:
         for text in ("vllm 0.11.0", "config=fp8-tp1", "simulated", "GPU 1,000 W 100 %", "facility 1,500 W 100 %"):
             assert text in known
         assert "Idle: 25 % of facility energy" in known
-        assert "idle no request in work 375 kJ 104 Wh 25 % $2.50 $0.0250" in known
+        assert "idle no request running 375 kJ 104 Wh 25 % $2.50 $0.0250" in known
         assert "total 1.50 MJ 417 Wh 100 % $10.00 $0.100" in known
         assert "12 running · 0 waiting · input: computed" in known
         assert "org/model-8b 1,800,000 7,200,000 0 900 3 error" in known

@@ -12,7 +12,7 @@ const OPEN_UP_TO_SERVERS = 6; // with more servers the details start closed
 const WIDEST_FIRST = ["facility", "host", "gpu"];
 const BOUNDARY_NAMES = { gpu: "GPU", host: "host", facility: "facility", cpu: "CPU", dram: "DRAM", outlet: "outlet" };
 const PHASES = ["prefill", "decode", "unsplit", "idle"];
-const PHASE_NOTES = { unsplit: "busy, prefill and decode not told apart", idle: "no request in work" };
+const PHASE_NOTES = { unsplit: "busy, prefill and decode not told apart", idle: "no request running" };
 const DASH = "—";
 
 // ---------------------------------------------------------------------------------------------------- numbers to text
@@ -77,7 +77,7 @@ function duration(seconds) {
 }
 
 const clockTime = (unixSeconds) =>
-  new Date(unixSeconds * 1000).toLocaleTimeString("en-GB", { timeZoneName: "short" });
+  new Date(unixSeconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
 const dateTime = (unixSeconds) =>
   new Date(unixSeconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
