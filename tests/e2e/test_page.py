@@ -168,6 +168,26 @@ async def test_boundary_is_selectable_and_absence_says_why(tmp_path: Path) -> No
         assert page.complaints == []
 
 
+async def test_several_models_have_rates_of_their_own_and_one_ratio(tmp_path: Path) -> None:
+    picture = snapshots.snapshot()
+    window, totals = snapshots.window(), picture.servers[0].tokens[0]
+    parts = [
+        ModelWindow(name, rate, 100.0, {}, {}, None, None)
+        for name, rate in (("org/large", 1000.0), ("org/small", 2000.0))
+    ]
+    models = (replace(window.models[0], model=""), *parts)
+    tokens = tuple(replace(totals, model=part.model) for part in parts)
+    picture = snapshots.with_chat(picture, window=replace(window, models=models), tokens=tokens)
+    async with serving(picture) as served, tab(served.url, tmp_path) as page:
+        await page.until(SHOWN)
+        text = await card(page, "chat")
+        assert "Output tokens per second 3,000 tokens/s" in text
+        assert "2.00 tokens per watt-second, facility" in text
+        assert "org/large 1,800,000 1,000/s" in text
+        assert "org/small 1,800,000 2,000/s" in text
+        assert page.complaints == []
+
+
 async def test_zero_tokens_are_a_measured_zero(tmp_path: Path) -> None:
     picture = snapshots.snapshot()
     window = picture.servers[0].window

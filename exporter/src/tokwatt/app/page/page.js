@@ -15,7 +15,7 @@ const PHASES = ["prefill", "decode", "unsplit", "idle"];
 const PHASE_NOTES = { unsplit: "busy, prefill and decode not told apart", idle: "no request running" };
 const DASH = "—";
 
-// ---------------------------------------------------------------------------------------------------- numbers to text
+// ---- numbers to text
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const formats = new Map();
@@ -39,7 +39,13 @@ function plain(value) {
 /** The same with an SI prefix from `from` upwards: [number, prefix]. */
 function scaled(value, from = 1e5) {
   const size = Math.abs(value);
-  const steps = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  const steps = [
+    [1e15, "P"],
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ];
   const step = size >= from ? steps.find(([factor]) => size >= factor * 0.9995) : undefined;
   return step ? [plain(value / step[0]), step[1]] : [plain(value), ""];
 }
@@ -61,7 +67,8 @@ const count = (value) => (isNumber(value) ? decimals(value, 0) : DASH);
 const watts = (value) => amount(value, "W", 1e4);
 const joules = (value) => amount(value, "J", 1e3);
 const wattHours = (value) => (isNumber(value) ? amount((value / JOULES_PER_KWH) * 1000, "Wh", 1e3) : DASH);
-const percent = (ratio) => (isNumber(ratio) ? `${ratio > 0 && ratio < 0.0995 ? decimals(ratio * 100, 1) : decimals(ratio * 100, 0)} %` : DASH);
+const percent = (ratio) =>
+  isNumber(ratio) ? `${ratio > 0 && ratio < 0.0995 ? decimals(ratio * 100, 1) : decimals(ratio * 100, 0)} %` : DASH;
 const dollars = (value) => (isNumber(value) ? `$${value >= 1 ? decimals(value, 2) : plain(value)}` : DASH);
 
 /** Percent that never rounds a coverage below its limit up to the limit. */
@@ -77,7 +84,12 @@ function duration(seconds) {
 }
 
 const clockTime = (unixSeconds) =>
-  new Date(unixSeconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+  new Date(unixSeconds * 1000).toLocaleTimeString("en-GB", {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    timeZoneName: "short",
+  });
 const dateTime = (unixSeconds) =>
   new Date(unixSeconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
@@ -90,7 +102,7 @@ function sum(values) {
 const ratio = (numerator, denominator) =>
   isNumber(numerator) && isNumber(denominator) && denominator > 0 ? numerator / denominator : null;
 
-// ------------------------------------------------------------------------------------------------------- DOM in place
+// ---- DOM in place
 
 const byId = (id) => document.getElementById(id);
 
@@ -182,7 +194,13 @@ class Row {
       const cell = element(index ? "td" : "th");
       if (!index) cell.scope = "row";
       withRole(cell, index ? "cell" : "rowheader").dataset.title = title;
-      const parts = { cell, base: numeric ? "number" : "", text: element("span", "text"), badge: element("span", "badge"), note: element("span", "note") };
+      const parts = {
+        cell,
+        base: numeric ? "number" : "",
+        text: element("span", "text"),
+        badge: element("span", "badge"),
+        note: element("span", "note"),
+      };
       cell.append(element("span", "cell", parts.text, " ", parts.badge, " ", parts.note));
       this.node.append(cell);
       return parts;
@@ -206,7 +224,7 @@ function withRole(node, role) {
   return node;
 }
 
-// ---------------------------------------------------------------------------------------------- history and sparklines
+// ---- history and sparklines
 
 /** What the headline numbers were while this page was open: key -> [[unix seconds, value or null], …]. */
 class History {
@@ -239,7 +257,10 @@ class History {
 
 class Sparkline {
   constructor() {
-    this.svg = withRole(svgElement("svg", { viewBox: "0 0 100 32", preserveAspectRatio: "none", class: "spark" }), "img");
+    this.svg = withRole(
+      svgElement("svg", { viewBox: "0 0 100 32", preserveAspectRatio: "none", class: "spark" }),
+      "img",
+    );
     this.area = svgElement("path", { class: "area" });
     this.line = svgElement("path", { class: "line" });
     this.svg.append(this.area, this.line);
@@ -258,7 +279,9 @@ class Sparkline {
     const y = (value) => 31 - 29 * (highest > 0 ? value / highest : 0); // from zero, so that a halving looks like one
     const runs = unbroken(points).map((run) => run.map(([at, value]) => `${x(at).toFixed(2)} ${y(value).toFixed(2)}`));
     const line = runs.map((run) => `M${run.join("L")}${run.length === 1 ? "h.01" : ""}`).join("");
-    const area = runs.map((run) => `M${run[0].split(" ")[0]} 32L${run.join("L")}L${run.at(-1).split(" ")[0]} 32Z`).join("");
+    const area = runs
+      .map((run) => `M${run[0].split(" ")[0]} 32L${run.join("L")}L${run.at(-1).split(" ")[0]} 32Z`)
+      .join("");
     setAttribute(this.line, "d", line);
     setAttribute(this.area, "d", area);
     const span = `last ${duration(axisSeconds)}`;
@@ -286,7 +309,7 @@ function unbroken(points) {
   return runs;
 }
 
-// ------------------------------------------------------------------------------------- what a snapshot says of a server
+// ---- what a snapshot says of a server
 
 /** The row of a window that stands for the whole server: its only model, or the sum over its models. */
 function wholeServer(window) {
@@ -329,7 +352,8 @@ function energyDollarsPerSecond(snapshot, server) {
 /** What the exporter divides by for tokens per dollar; while there are no tokens, the sum of its parts. */
 function dollarsPerSecond(snapshot, server) {
   const row = wholeServer(server.window);
-  const paid = row?.output_tokens_per_dollar > 0 ? ratio(row.output_tokens_per_second, row.output_tokens_per_dollar) : null;
+  const paid =
+    row?.output_tokens_per_dollar > 0 ? ratio(row.output_tokens_per_second, row.output_tokens_per_dollar) : null;
   if (paid) return paid;
   const energy = energyDollarsPerSecond(snapshot, server);
   const priced = isNumber(snapshot.prices.electricity_dollars_per_joule) && measuredBoundaries(server).length > 0;
@@ -337,7 +361,7 @@ function dollarsPerSecond(snapshot, server) {
   return sum([server.capacity_dollars_per_second, energy]).total;
 }
 
-// ---------------------------------------------------------------------------------- why a value is absent: one sentence
+// ---- why a value is absent: one sentence
 
 const needs = (snapshot) => `needs ${coveragePercent(snapshot.min_coverage)}`;
 
@@ -368,7 +392,8 @@ function whyNoEnergyRatio(snapshot, server, boundary) {
   if (row.coverage_ratio < snapshot.min_coverage) {
     return `coverage ${coveragePercent(row.coverage_ratio)}, ${needs(snapshot)}${downMeters(snapshot, boundary)}`;
   }
-  if (server.tokens.every(({ output_tokens: output }) => output === null)) return "the engine does not count output tokens";
+  if (server.tokens.every(({ output_tokens: output }) => output === null))
+    return "the engine does not count output tokens";
   return "no energy was measured in the window";
 }
 
@@ -388,13 +413,19 @@ function whyNoCostRatio(snapshot, server) {
 
 function downMeters(snapshot, boundary) {
   const physical = boundary === "facility" ? "host" : boundary;
-  const readers = new Set(snapshot.meters.filter(({ meter }) => meter.boundary === physical).map(({ meter }) => meter.source));
-  const never = snapshot.sources.filter(({ kind, last_success_unix_seconds: last }) => kind === "power" && last === null);
+  const readers = new Set(
+    snapshot.meters.filter(({ meter }) => meter.boundary === physical).map(({ meter }) => meter.source),
+  );
+  const never = snapshot.sources.filter(
+    ({ kind, last_success_unix_seconds: last }) => kind === "power" && last === null,
+  );
   const down = snapshot.sources.filter((row) => row.up === false && (readers.has(row.source) || never.includes(row)));
-  return down.length ? `; ${down.map(({ source, reason }) => `${source} is down: ${reason || "error"}`).join(", ")}` : "";
+  return down.length
+    ? `; ${down.map(({ source, reason }) => `${source} is down: ${reason || "error"}`).join(", ")}`
+    : "";
 }
 
-// --------------------------------------------------------------------------------------------------------------- fleet
+// ---- fleet
 
 class FleetView {
   constructor(node) {
@@ -425,7 +456,8 @@ function fleetBoundary(servers, chosen) {
 
 function fleetTiles(snapshot, chosen) {
   const { servers } = snapshot;
-  const of = (known) => (known === servers.length ? `${known} of ${servers.length} servers` : `only ${known} of ${servers.length} servers`);
+  const of = (known) =>
+    known === servers.length ? `${known} of ${servers.length} servers` : `only ${known} of ${servers.length} servers`;
   const boundary = fleetBoundary(servers, chosen);
   const rate = (server) => wholeServer(server.window)?.output_tokens_per_second ?? null;
   const power = (server, at) => windowAt(server, at)?.power_watts ?? null;
@@ -437,7 +469,9 @@ function fleetTiles(snapshot, chosen) {
 
   const tokens = sum(servers.map(rate));
   const input = sum(servers.map((server) => wholeServer(server.window)?.input_tokens_per_second));
-  const powers = WIDEST_FIRST.map((at) => ({ at, ...sum(servers.map((server) => power(server, at))) })).filter(({ known }) => known);
+  const powers = WIDEST_FIRST.map((at) => ({ at, ...sum(servers.map((server) => power(server, at))) })).filter(
+    ({ known }) => known,
+  );
   const shown = powers.find(({ at }) => at === boundary) ?? null;
   const perJoule = quotient((server) => power(server, boundary));
   const cost = sum(servers.map((server) => dollarsPerSecond(snapshot, server)));
@@ -447,27 +481,49 @@ function fleetTiles(snapshot, chosen) {
   const perHour = (value) => (isNumber(value) ? dollars(value * SECONDS_PER_HOUR) : DASH);
   const at = boundary ? `${BOUNDARY_NAMES[boundary]}, ` : "";
   return [
-    { title: "Output tokens", value: amount(tokens.total, ""), unit: "tokens/s", note: `${of(tokens.known)}; input ${amount(input.total, "")} tokens/s` },
+    {
+      title: "Output tokens",
+      value: amount(tokens.total, ""),
+      unit: "tokens/s",
+      note: `${of(tokens.known)}; input ${amount(input.total, "")} tokens/s`,
+    },
     {
       title: "Power",
       value: watts(shown?.total).replace(/ \S+$/, ""),
       unit: shown ? watts(shown.total).replace(/^\S+ /, "") : "",
       note: powers.length
-        ? powers.reverse().map((row) => `${BOUNDARY_NAMES[row.at]} ${watts(row.total)}${row.known < servers.length ? ` (${of(row.known)})` : ""}`).join("; ")
+        ? powers
+            .reverse()
+            .map(
+              (row) =>
+                `${BOUNDARY_NAMES[row.at]} ${watts(row.total)}${row.known < servers.length ? ` (${of(row.known)})` : ""}`,
+            )
+            .join("; ")
         : "no power is measured",
     },
     {
       title: "Tokens per watt-second",
       value: isNumber(perJoule.value) ? plain(perJoule.value) : DASH,
       unit: "tokens/J",
-      note: isNumber(perJoule.value) ? `${at}${many(perJoule.value * JOULES_PER_KWH)} tokens/kWh; ${of(perJoule.known)}` : `no server has both tokens and ${boundary ? `${BOUNDARY_NAMES[boundary]} ` : ""}power`,
+      note: isNumber(perJoule.value)
+        ? `${at}${many(perJoule.value * JOULES_PER_KWH)} tokens/kWh; ${of(perJoule.known)}`
+        : `no server has both tokens and ${boundary ? `${BOUNDARY_NAMES[boundary]} ` : ""}power`,
     },
-    { title: "Cost", value: perHour(cost.total), unit: "per hour", note: isNumber(cost.total) ? `capacity ${perHour(capacity)}, energy ${perHour(energy)}; ${of(cost.known)}` : "no price, or nothing measured that is priced" },
+    {
+      title: "Cost",
+      value: perHour(cost.total),
+      unit: "per hour",
+      note: isNumber(cost.total)
+        ? `capacity ${perHour(capacity)}, energy ${perHour(energy)}; ${of(cost.known)}`
+        : "no price, or nothing measured that is priced",
+    },
     {
       title: "Tokens per dollar",
       value: many(perDollar.value),
       unit: "tokens/$",
-      note: isNumber(perDollar.value) ? `${perMillion(perDollar.value)}; ${of(perDollar.known)}` : "no server has both tokens and a cost",
+      note: isNumber(perDollar.value)
+        ? `${perMillion(perDollar.value)}; ${of(perDollar.known)}`
+        : "no server has both tokens and a cost",
     },
     idleTile(snapshot, boundary, of),
   ];
@@ -479,18 +535,23 @@ function idleTile(snapshot, boundary, of) {
   const idle = sum(servers.map((server) => energyTotal(server, boundary, "idle"))).total ?? 0;
   const share = ratio(idle, given);
   const unattributed = ["gpu", "host"].map((physical) => {
-    const rows = snapshot.meters.filter(({ meter, unattributed_joules: rest }) => meter.boundary === physical && isNumber(rest));
+    const rows = snapshot.meters.filter(
+      ({ meter, unattributed_joules: rest }) => meter.boundary === physical && isNumber(rest),
+    );
     const rest = ratio(sum(rows.map((row) => row.unattributed_joules)).total, sum(rows.map((row) => row.joules)).total);
     return rest ? `${percent(rest)} of ${BOUNDARY_NAMES[physical]} energy is no server’s` : "";
   });
-  const notes = [isNumber(share) ? `${BOUNDARY_NAMES[boundary]} energy, ${of(servers.length)}` : "no energy counted yet", ...unattributed];
+  const notes = [
+    isNumber(share) ? `${BOUNDARY_NAMES[boundary]} energy, ${of(servers.length)}` : "no energy counted yet",
+    ...unattributed,
+  ];
   return { title: "Idle share of energy", value: percent(share), unit: "", note: notes.filter(Boolean).join("; ") };
 }
 
 const perMillion = (tokensPerDollar) =>
   tokensPerDollar > 0 ? `${dollars(1e6 / tokensPerDollar)} per million tokens` : "money is spent, no tokens come out";
 
-// ------------------------------------------------------------------------------------------------------------- servers
+// ---- servers
 
 class Headline {
   constructor(title) {
@@ -500,7 +561,15 @@ class Headline {
     this.why = element("p", "why");
     this.note = element("p", "note");
     this.spark = new Sparkline();
-    this.node = element("div", "headline", element("h4", "", title), element("p", "big", this.value, " ", this.unit), this.why, this.note, this.spark.node);
+    this.node = element(
+      "div",
+      "headline",
+      element("h4", "", title),
+      element("p", "big", this.value, " ", this.unit),
+      this.why,
+      this.note,
+      this.spark.node,
+    );
   }
 
   update({ value, text, unit, why, note, points, nowSeconds, format }) {
@@ -524,16 +593,37 @@ class ServerView {
       return { node, update: ([key, value]) => setText(node, `${key}=${value}`) };
     });
     this.trouble = element("p", "trouble raw");
-    this.headlines = [new Headline("Output tokens per second"), new Headline("Output tokens per joule"), new Headline("Output tokens per dollar")];
+    this.headlines = [
+      new Headline("Output tokens per second"),
+      new Headline("Output tokens per joule"),
+      new Headline("Output tokens per dollar"),
+    ];
     this.response = element("p", "response");
     this.window = element("p", "note");
-    this.power = new Table("Power and energy by boundary", [{ title: "Boundary" }, { title: "Power", numeric: true }, { title: "Coverage", numeric: true }, { title: "Energy so far", numeric: true }]);
+    this.power = new Table("Power and energy by boundary", [
+      { title: "Boundary" },
+      { title: "Power", numeric: true },
+      { title: "Coverage", numeric: true },
+      { title: "Energy so far", numeric: true },
+    ]);
     this.bar = element("div", "bar");
     this.segments = PHASES.map((phase) => this.bar.appendChild(element("span", `phase ${phase}`)));
     withRole(this.bar, "img");
     this.idle = element("p", "idle");
-    this.phases = new Table("Energy and cost so far by phase", [{ title: "Phase" }, { title: "Energy", numeric: true }, { title: "Share", numeric: true }, { title: "Capacity", numeric: true }, { title: "Electricity", numeric: true }]);
-    this.models = new Table("Tokens and requests by model", [{ title: "Model" }, { title: "Output tokens", numeric: true }, { title: "Input tokens", numeric: true }, { title: "Cached input", numeric: true }, { title: "Requests done", numeric: true }]);
+    this.phases = new Table("Energy and cost so far by phase", [
+      { title: "Phase" },
+      { title: "Energy", numeric: true },
+      { title: "Share", numeric: true },
+      { title: "Capacity", numeric: true },
+      { title: "Electricity", numeric: true },
+    ]);
+    this.models = new Table("Tokens and requests by model", [
+      { title: "Model" },
+      { title: "Output tokens", numeric: true },
+      { title: "Input tokens", numeric: true },
+      { title: "Cached input", numeric: true },
+      { title: "Requests done", numeric: true },
+    ]);
     this.queue = element("p", "queue");
     this.notes = new Children(element("ul", "notes"), () => {
       const node = element("li", "raw");
@@ -541,21 +631,31 @@ class ServerView {
     });
     const group = (title, ...parts) => element("section", "group", element("h4", "", title), ...parts);
     const details = element(
-      "details", "",
+      "details",
+      "",
       element("summary", "", "Power, energy, cost and totals"),
       element(
-        "div", "groups",
-        element("div", "group", group("Power by boundary", this.power.node, this.window), group("Tokens and requests", this.queue, this.models.node)),
+        "div",
+        "groups",
+        element(
+          "div",
+          "group",
+          group("Power by boundary", this.power.node, this.window),
+          group("Tokens and requests", this.queue, this.models.node),
+        ),
         group("Energy and cost so far", this.idle, this.bar, this.phases.node),
       ),
     );
     details.open = open;
     this.node = element(
-      "article", "server",
+      "article",
+      "server",
       element("div", "title", this.name, this.state, this.simulated, this.facts, this.labels.parent),
       this.trouble,
       element("div", "headlines", ...this.headlines.map(({ node }) => node)),
-      this.response, this.notes.parent, details,
+      this.response,
+      this.notes.parent,
+      details,
     );
   }
 
@@ -567,7 +667,12 @@ class ServerView {
     setText(this.facts, facts(server));
     this.labels.update(Object.entries(server.labels), ([key]) => key);
     const age = lastSuccess(snapshot, source);
-    setOptional(this.trouble, source?.up === false ? `Server does not answer (${source.reason || "error"}; last answer: ${age}). ${source.message}` : "");
+    setOptional(
+      this.trouble,
+      source?.up === false
+        ? `Server does not answer (${source.reason || "error"}; last answer: ${age}). ${source.message}`
+        : "",
+    );
     this.updateHeadlines(server, snapshot, chosen, history);
     setOptional(this.response, responseText(server, chosen));
     this.notes.update(server.notes, (note) => note);
@@ -575,7 +680,12 @@ class ServerView {
     this.power.update(powerRows(snapshot, server));
     this.updatePhases(server, chosen);
     const input = { computed: "input: computed", all: "input: all prompt tokens, cached or not" }[server.input_kind];
-    setText(this.queue, [`${count(server.requests_running)} running`, `${count(server.requests_waiting)} waiting`, input].filter(Boolean).join(" · "));
+    setText(
+      this.queue,
+      [`${count(server.requests_running)} running`, `${count(server.requests_waiting)} waiting`, input]
+        .filter(Boolean)
+        .join(" · "),
+    );
     this.models.update(modelRows(server));
     setHidden(this.models.node, !server.tokens.length);
   }
@@ -584,12 +694,26 @@ class ServerView {
     const row = wholeServer(server.window);
     const boundary = chosenBoundary(server, chosen);
     const nowSeconds = snapshot.at_unix_seconds;
-    const [rate, perJoule, perDollar] = [row?.output_tokens_per_second, row?.output_tokens_per_joule[boundary], row?.output_tokens_per_dollar];
+    const [rate, perJoule, perDollar] = [
+      row?.output_tokens_per_second,
+      row?.output_tokens_per_joule[boundary],
+      row?.output_tokens_per_dollar,
+    ];
     const shared = (metric) => ({ points: history.points(historyKey(server, metric)), nowSeconds });
-    const input = isNumber(row?.input_tokens_per_second) ? `input ${amount(row.input_tokens_per_second, "")} tokens/s` : "";
+    const input = isNumber(row?.input_tokens_per_second)
+      ? `input ${amount(row.input_tokens_per_second, "")} tokens/s`
+      : "";
     const processed = row?.processed_tokens_per_joule[boundary];
     const name = BOUNDARY_NAMES[boundary] ?? "";
-    this.headlines[0].update({ ...shared("rate"), value: rate, text: amount(rate, ""), unit: "tokens/s", why: whyNoRate(snapshot, server, "output_tokens"), note: input, format: plain });
+    this.headlines[0].update({
+      ...shared("rate"),
+      value: rate,
+      text: amount(rate, ""),
+      unit: "tokens/s",
+      why: whyNoRate(snapshot, server, "output_tokens"),
+      note: input,
+      format: plain,
+    });
     this.headlines[1].update({
       ...shared(boundary),
       value: perJoule,
@@ -599,22 +723,47 @@ class ServerView {
       note: energyNote(perJoule, processed),
       format: plain,
     });
-    this.headlines[2].update({ ...shared("dollar"), value: perDollar, text: many(perDollar), unit: "tokens/$", why: whyNoCostRatio(snapshot, server), note: isNumber(perDollar) ? perMillion(perDollar) : "", format: many });
+    this.headlines[2].update({
+      ...shared("dollar"),
+      value: perDollar,
+      text: many(perDollar),
+      unit: "tokens/$",
+      why: whyNoCostRatio(snapshot, server),
+      note: isNumber(perDollar) ? perMillion(perDollar) : "",
+      format: many,
+    });
   }
 
   updatePhases(server, chosen) {
     const boundary = chosenBoundary(server, chosen);
     const total = energyTotal(server, boundary);
-    const shares = Object.fromEntries(PHASES.map((phase) => [phase, ratio(energyTotal(server, boundary, phase) ?? 0, total)]));
+    const shares = Object.fromEntries(
+      PHASES.map((phase) => [phase, ratio(energyTotal(server, boundary, phase) ?? 0, total)]),
+    );
     PHASES.forEach((phase, index) => {
       setHidden(this.segments[index], !shares[phase]);
       this.segments[index].style.flexGrow = String(shares[phase] ?? 0);
     });
     setHidden(this.bar, !total);
-    setAttribute(this.bar, "aria-label", PHASES.filter((phase) => shares[phase]).map((phase) => `${phase} ${percent(shares[phase])}`).join(", "));
-    setText(this.idle, isNumber(shares.idle) ? `Idle: ${percent(shares.idle)} of ${BOUNDARY_NAMES[boundary]} energy` : "No energy counted yet");
-    const rows = PHASES.filter((phase) => server.phases.some((row) => row.phase === phase)).map((phase) => phaseRow(server, boundary, phase, shares[phase]));
-    this.phases.update(rows.length > 1 ? [...rows, phaseRow(server, boundary, null, isNumber(total) && total > 0 ? 1 : null)] : rows);
+    setAttribute(
+      this.bar,
+      "aria-label",
+      PHASES.filter((phase) => shares[phase])
+        .map((phase) => `${phase} ${percent(shares[phase])}`)
+        .join(", "),
+    );
+    setText(
+      this.idle,
+      isNumber(shares.idle)
+        ? `Idle: ${percent(shares.idle)} of ${BOUNDARY_NAMES[boundary]} energy`
+        : "No energy counted yet",
+    );
+    const rows = PHASES.filter((phase) => server.phases.some((row) => row.phase === phase)).map((phase) =>
+      phaseRow(server, boundary, phase, shares[phase]),
+    );
+    this.phases.update(
+      rows.length > 1 ? [...rows, phaseRow(server, boundary, null, isNumber(total) && total > 0 ? 1 : null)] : rows,
+    );
     setHidden(this.phases.node, !rows.length);
   }
 }
@@ -651,7 +800,8 @@ function responseText(server, chosen) {
   const boundary = chosenBoundary(server, chosen);
   const parts = [];
   if (isNumber(row?.response_cost_dollars)) parts.push(dollars(row.response_cost_dollars));
-  if (isNumber(row?.response_energy_joules[boundary])) parts.push(`${joules(row.response_energy_joules[boundary])} (${BOUNDARY_NAMES[boundary]})`);
+  if (isNumber(row?.response_energy_joules[boundary]))
+    parts.push(`${joules(row.response_energy_joules[boundary])} (${BOUNDARY_NAMES[boundary]})`);
   return parts.length ? `Per meaningful response: ${parts.join(" and ")}` : "";
 }
 
@@ -663,21 +813,29 @@ function windowText(snapshot, server) {
 }
 
 function powerRows(snapshot, server) {
-  const rows = measuredBoundaries(server).reverse().map((boundary) => {
-    const row = windowAt(server, boundary);
-    const covered = row && row.coverage_ratio >= snapshot.min_coverage;
-    const energy = energyTotal(server, boundary);
-    return {
-      key: boundary,
-      cells: [
-        BOUNDARY_NAMES[boundary],
-        watts(row?.power_watts),
-        { text: coveragePercent(row?.coverage_ratio), note: covered ? "" : needs(snapshot), className: covered ? "" : "warn" },
-        { text: joules(energy), note: isNumber(energy) ? wattHours(energy) : "" },
-      ],
-    };
-  });
-  return rows.length ? rows : [{ key: "none", cells: [{ text: "none", note: "no energy of this server is measured" }, DASH, DASH, DASH] }];
+  const rows = measuredBoundaries(server)
+    .reverse()
+    .map((boundary) => {
+      const row = windowAt(server, boundary);
+      const covered = row && row.coverage_ratio >= snapshot.min_coverage;
+      const energy = energyTotal(server, boundary);
+      return {
+        key: boundary,
+        cells: [
+          BOUNDARY_NAMES[boundary],
+          watts(row?.power_watts),
+          {
+            text: coveragePercent(row?.coverage_ratio),
+            note: covered ? "" : needs(snapshot),
+            className: covered ? "" : "warn",
+          },
+          { text: joules(energy), note: isNumber(energy) ? wattHours(energy) : "" },
+        ],
+      };
+    });
+  return rows.length
+    ? rows
+    : [{ key: "none", cells: [{ text: "none", note: "no energy of this server is measured" }, DASH, DASH, DASH] }];
 }
 
 function phaseRow(server, boundary, phase, share) {
@@ -710,13 +868,21 @@ function modelRows(server) {
         { text: count(row.output_tokens), note: offered(row.output_tokens) || rate(live?.output_tokens_per_second) },
         { text: count(row.input_tokens), note: offered(row.input_tokens) || rate(live?.input_tokens_per_second) },
         { text: count(row.cached_input_tokens), note: offered(row.cached_input_tokens) },
-        { text: count(row.requests.success), note: offered(row.requests.success) || outcomes.filter(([outcome, number]) => outcome !== "success" && number > 0).map(([outcome, number]) => `${count(number)} ${outcome}`).join(", ") },
+        {
+          text: count(row.requests.success),
+          note:
+            offered(row.requests.success) ||
+            outcomes
+              .filter(([outcome, number]) => outcome !== "success" && number > 0)
+              .map(([outcome, number]) => `${count(number)} ${outcome}`)
+              .join(", "),
+        },
       ],
     };
   });
 }
 
-// --------------------------------------------------------------------------------------------------- meters and sources
+// ---- meters and sources
 
 const meterKey = ({ boundary, device }) => JSON.stringify([boundary, device]);
 
@@ -724,7 +890,10 @@ function meterRows(snapshot) {
   const devices = new Map(snapshot.devices.map((device) => [meterKey(device.meter), device]));
   const measured = new Set(snapshot.meters.map(({ meter }) => meterKey(meter)));
   const unmeasured = snapshot.devices.filter(({ meter }) => !measured.has(meterKey(meter)));
-  const totals = [...snapshot.meters, ...unmeasured.map(({ meter }) => ({ meter, joules: null, unattributed_joules: null }))];
+  const totals = [
+    ...snapshot.meters,
+    ...unmeasured.map(({ meter }) => ({ meter, joules: null, unattributed_joules: null })),
+  ];
   return totals.map((row) => {
     const device = devices.get(meterKey(row.meter));
     const index = isNumber(device?.index) ? `${BOUNDARY_NAMES[row.meter.boundary]} ${device.index}: ` : "";
@@ -733,7 +902,11 @@ function meterRows(snapshot) {
     return {
       key: meterKey(row.meter),
       cells: [
-        { text: `${index}${device?.name || row.meter.device}`, badge: row.meter.method === "simulated" ? "simulated" : "", note: [row.meter.device, ...details].join(" · ") },
+        {
+          text: `${index}${device?.name || row.meter.device}`,
+          badge: row.meter.method === "simulated" ? "simulated" : "",
+          note: [row.meter.device, ...details].join(" · "),
+        },
         BOUNDARY_NAMES[row.meter.boundary] ?? row.meter.boundary,
         row.meter.source,
         row.meter.fidelity,
@@ -752,22 +925,34 @@ function unattributedNote(row, share) {
 
 function sourceRows(snapshot) {
   return snapshot.sources.map((row) => ({
-    key: row.source,
+    key: `${row.kind} ${row.source}`,
     className: row.up === false ? "down" : "",
     cells: [
       { text: row.source, note: row.target },
       row.kind,
       stateCell(row),
-      { text: lastSuccess(snapshot, row), note: isNumber(row.read_seconds) ? `read in ${decimals(row.read_seconds * 1000, 0)} ms` : "" },
-      Object.entries(row.errors).map(([reason, number]) => `${count(number)} ${reason}`).join(", ") || "0",
+      {
+        text: lastSuccess(snapshot, row),
+        note: isNumber(row.read_seconds) ? `read in ${decimals(row.read_seconds * 1000, 0)} ms` : "",
+      },
+      Object.entries(row.errors)
+        .map(([reason, number]) => `${count(number)} ${reason}`)
+        .join(", ") || "0",
       count(row.resets),
       row.gap_seconds ? duration(row.gap_seconds) : "0 s",
-      { text: row.missing_series.length ? count(row.missing_series.length) : "none", note: row.missing_series.join(", ") },
+      {
+        text: row.missing_series.length ? count(row.missing_series.length) : "none",
+        note: row.missing_series.join(", "),
+      },
     ],
   }));
 }
 
-const STATES = new Map([[true, ["up", "good"]], [false, ["down", "bad"]], [null, ["not tried yet", "wait"]]]);
+const STATES = new Map([
+  [true, ["up", "good"]],
+  [false, ["down", "bad"]],
+  [null, ["not tried yet", "wait"]],
+]);
 
 function stateCell(row) {
   const [text, className] = STATES.get(row.up);
@@ -787,7 +972,7 @@ function lastSuccess(snapshot, row) {
   return `${duration(snapshot.at_unix_seconds - row.last_success_unix_seconds)} ago`;
 }
 
-// ------------------------------------------------------------------------------------------------------ the whole page
+// ---- the whole page
 
 class Page {
   constructor() {
@@ -800,8 +985,25 @@ class Page {
     this.states = new Map();
     this.fleet = new FleetView(byId("fleet"));
     this.servers = new Children(byId("servers"), () => new ServerView(this.roomy));
-    this.meters = new Table("Meters", [{ title: "Device" }, { title: "Boundary" }, { title: "Source" }, { title: "Fidelity" }, { title: "Method" }, { title: "Energy so far", numeric: true }, { title: "Unattributed", numeric: true }]);
-    this.sources = new Table("Sources", [{ title: "Source" }, { title: "Kind" }, { title: "State" }, { title: "Last success" }, { title: "Errors" }, { title: "Resets", numeric: true }, { title: "Gaps", numeric: true }, { title: "Missing series" }]);
+    this.meters = new Table("Meters", [
+      { title: "Device" },
+      { title: "Boundary" },
+      { title: "Source" },
+      { title: "Fidelity" },
+      { title: "Method" },
+      { title: "Energy so far", numeric: true },
+      { title: "Unattributed", numeric: true },
+    ]);
+    this.sources = new Table("Sources", [
+      { title: "Source" },
+      { title: "Kind" },
+      { title: "State" },
+      { title: "Last success" },
+      { title: "Errors" },
+      { title: "Resets", numeric: true },
+      { title: "Gaps", numeric: true },
+      { title: "Missing series" },
+    ]);
     byId("meters").append(this.meters.node);
     byId("sources").append(this.sources.node);
     byId("boundary").addEventListener("change", () => this.snapshot && this.draw());
@@ -828,7 +1030,9 @@ class Page {
     this.announce(snapshot);
     const lateMs = performance.now() - this.changedMs;
     if (lateMs > Math.max(3000, 3 * Math.min(this.tickMs ?? 5000, 60_000))) {
-      this.stale(`The exporter answers, but its numbers have not moved for ${duration(lateMs / 1000)}: it reads no source any more`);
+      this.stale(
+        `The exporter answers, but its numbers have not moved for ${duration(lateMs / 1000)}: it reads no source any more`,
+      );
     } else {
       this.fresh();
     }
@@ -837,13 +1041,22 @@ class Page {
   draw() {
     const { snapshot, chosen, history } = this;
     setHidden(byId("simulated"), !snapshot.simulated);
-    setOptional(byId("reload"), snapshot.config_reload_successful ? "" : `The last reload of the configuration failed; the one of ${dateTime(snapshot.config_reload_unix_seconds)} is in force. The exporter’s log says what is wrong with the new one.`);
+    setOptional(
+      byId("reload"),
+      snapshot.config_reload_successful
+        ? ""
+        : `The last reload of the configuration failed; the one of ${dateTime(snapshot.config_reload_unix_seconds)} is in force. The exporter’s log says what is wrong with the new one.`,
+    );
     this.drawDown(snapshot);
     this.fleet.update(snapshot, chosen);
     this.servers.update(snapshot.servers, ({ name }) => name, { snapshot, chosen, history });
     this.meters.update(meterRows(snapshot));
     this.sources.update(sourceRows(snapshot));
-    for (const [id, rows, table] of [["no-servers", snapshot.servers], ["no-meters", snapshot.meters, this.meters], ["no-sources", snapshot.sources, this.sources]]) {
+    for (const [id, rows, table] of [
+      ["no-servers", snapshot.servers],
+      ["no-meters", snapshot.meters, this.meters],
+      ["no-sources", snapshot.sources, this.sources],
+    ]) {
       setHidden(byId(id), rows.length > 0);
       if (table) setHidden(table.node, rows.length === 0);
     }
@@ -852,7 +1065,9 @@ class Page {
 
   drawDown(snapshot) {
     const down = snapshot.sources.filter(({ up }) => up === false);
-    const lines = down.map(({ source, reason, message }) => `${source} is down (${reason || "error"}): ${message || "no message"}`);
+    const lines = down.map(
+      ({ source, reason, message }) => `${source} is down (${reason || "error"}): ${message || "no message"}`,
+    );
     this.downLines ??= new Children(byId("down"), () => {
       const node = element("p", "raw");
       return { node, update: (line) => setText(node, line) };
@@ -864,11 +1079,12 @@ class Page {
   /** Say changes of state aloud; numbers are never announced. */
   announce({ sources }) {
     const said = [];
-    for (const { source, up, reason } of sources) {
-      const before = this.states.get(source);
+    for (const { source, kind, up, reason } of sources) {
+      const key = `${kind} ${source}`;
+      const before = this.states.get(key);
       if (up === false && before !== false) said.push(`${source} is down: ${reason}`);
       if (up === true && before === false) said.push(`${source} answers again`);
-      this.states.set(source, up);
+      this.states.set(key, up);
     }
     if (said.length) setText(byId("announcer"), said.join(". "));
   }
@@ -891,7 +1107,10 @@ class Page {
   }
 
   status(state, className, note) {
-    const [mark, text] = [byId("status").firstElementChild, byId("status").children[1] ?? byId("status").appendChild(element("span", "note"))];
+    const [mark, text] = [
+      byId("status").firstElementChild,
+      byId("status").children[1] ?? byId("status").appendChild(element("span", "note")),
+    ];
     setText(mark, state);
     setClass(mark, `state ${className}`);
     setText(text, note);
@@ -907,9 +1126,13 @@ class Page {
       const since = clockTime(this.lastAnswerMs / 1000);
       if (!(problem instanceof NoAnswer)) {
         console.error(problem);
-        this.stale(`This page cannot show the exporter’s answer since ${since} (${problem}). The numbers are at metrics and snapshot above.`);
+        this.stale(
+          `This page cannot show the exporter’s answer since ${since} (${problem}). The numbers are at metrics and snapshot above.`,
+        );
       } else {
-        this.stale(`${problem.starting ? "The exporter is starting" : `The exporter does not answer since ${since}`}: ${problem.message}`);
+        this.stale(
+          `${problem.starting ? "The exporter is starting" : `The exporter does not answer since ${since}`}: ${problem.message}`,
+        );
       }
     }
   }
