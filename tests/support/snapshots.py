@@ -71,6 +71,7 @@ def chat() -> ServerSnapshot:
         requests_running=12.0,
         requests_waiting=0.0,
         capacity_dollars_per_second=dollars_per_second(4.0),
+        capacity_includes_electricity=False,
         notes=(f"a note with {HOSTILE}",),
     )
 
@@ -91,6 +92,7 @@ def silent() -> ServerSnapshot:
         requests_running=None,
         requests_waiting=None,
         capacity_dollars_per_second=None,
+        capacity_includes_electricity=False,
     )
 
 
@@ -101,6 +103,7 @@ def snapshot(*, at_seconds: float = 1000.0) -> Snapshot:
         at_unix_seconds=unix,
         at_seconds=at_seconds,
         window_seconds=60.0,
+        tick_seconds=1.0,
         min_coverage=0.9,
         simulated=True,
         servers=(chat(), silent()),

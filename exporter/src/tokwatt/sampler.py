@@ -239,6 +239,7 @@ class Sampler:
             Snapshot(
                 at_unix_seconds=self.wall_clock(),
                 at_seconds=now,
+                tick_seconds=self.books.plan.tick_seconds,
                 window_seconds=self.books.plan.window_seconds,
                 min_coverage=self.books.plan.min_coverage,
                 simulated=self.simulated,

@@ -109,6 +109,7 @@ class ServerSnapshot:
     requests_running: float | None
     requests_waiting: float | None
     capacity_dollars_per_second: float | None
+    capacity_includes_electricity: bool  # a lease that covers power: energy dollars come on top of nothing
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
 
 
@@ -153,6 +154,7 @@ class Snapshot:
 
     at_unix_seconds: float
     at_seconds: float  # monotonic
+    tick_seconds: float
     window_seconds: float
     min_coverage: float
     simulated: bool

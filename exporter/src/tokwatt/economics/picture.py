@@ -57,6 +57,7 @@ def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnaps
         requests_running=reading.requests_running if reading and answered else None,
         requests_waiting=reading.requests_waiting if reading and answered else None,
         capacity_dollars_per_second=books.capacity_dollars_per_second(server.name),
+        capacity_includes_electricity=bool(server.capacity and server.capacity.includes_electricity),
         notes=_notes(books, server),
     )
 

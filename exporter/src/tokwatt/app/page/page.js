@@ -349,12 +349,9 @@ function energyDollarsPerSecond(snapshot, server) {
   return power * price * (boundary === "facility" ? 1 : pue);
 }
 
-/** What the exporter divides by for tokens per dollar; while there are no tokens, the sum of its parts. */
+/** What the exporter divides by for tokens per dollar. A lease that covers power is not added to twice. */
 function dollarsPerSecond(snapshot, server) {
-  const row = wholeServer(server.window);
-  const paid =
-    row?.output_tokens_per_dollar > 0 ? ratio(row.output_tokens_per_second, row.output_tokens_per_dollar) : null;
-  if (paid) return paid;
+  if (server.capacity_includes_electricity) return server.capacity_dollars_per_second;
   const energy = energyDollarsPerSecond(snapshot, server);
   const priced = isNumber(snapshot.prices.electricity_dollars_per_joule) && measuredBoundaries(server).length > 0;
   if (priced && energy === null) return null; // a part that is priced but not measured is not zero
@@ -979,8 +976,6 @@ class Page {
     this.history = new History();
     this.snapshot = null;
     this.changedMs = performance.now(); // when the picture last moved on
-    this.tickMs = null; // how often it does
-    this.missed = false; // polls failed or were left out since, so the pause tells nothing of the tick
     this.lastAnswerMs = Date.now();
     this.states = new Map();
     this.fleet = new FleetView(byId("fleet"));
@@ -1020,8 +1015,6 @@ class Page {
 
   show(snapshot) {
     if (snapshot.at_seconds !== this.snapshot?.at_seconds) {
-      if (this.snapshot && !this.missed) this.tickMs = performance.now() - this.changedMs;
-      this.missed = false;
       this.changedMs = performance.now();
       this.history.record(snapshot.at_unix_seconds, headlineValues(snapshot));
     }
@@ -1029,7 +1022,7 @@ class Page {
     this.draw();
     this.announce(snapshot);
     const lateMs = performance.now() - this.changedMs;
-    if (lateMs > Math.max(3000, 3 * Math.min(this.tickMs ?? 5000, 60_000))) {
+    if (lateMs > Math.max(3000, 3000 * this.snapshot.tick_seconds)) {
       this.stale(
         `The exporter answers, but its numbers have not moved for ${duration(lateMs / 1000)}: it reads no source any more`,
       );
@@ -1040,7 +1033,9 @@ class Page {
 
   draw() {
     const { snapshot, chosen, history } = this;
+    const real = snapshot.servers.some((server) => !server.simulated);
     setHidden(byId("simulated"), !snapshot.simulated);
+    setText(byId("simulated"), `SIMULATED: no ${real ? "power or cost" : "number"} on this page was measured`);
     setOptional(
       byId("reload"),
       snapshot.config_reload_successful
@@ -1122,7 +1117,6 @@ class Page {
       this.lastAnswerMs = Date.now();
       this.show(snapshot);
     } catch (problem) {
-      this.missed = true;
       const since = clockTime(this.lastAnswerMs / 1000);
       if (!(problem instanceof NoAnswer)) {
         console.error(problem);
@@ -1184,7 +1178,6 @@ document.addEventListener("visibilitychange", () => {
     }
   } else if (timer === null) {
     page.changedMs = performance.now();
-    page.missed = true;
     run();
   }
 });
