@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,7 @@ class Served:
 
         self._face.publish(self.picture)
         outer = web.Application(middlewares=[gate])
-        outer.add_subapp("/behind/a/proxy/", application(self._face, None, None))
+        outer.add_subapp("/behind/a/proxy/", application(self._face, time.monotonic))
         self._runner = web.AppRunner(outer, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()

@@ -305,10 +305,20 @@ class TestReload:
     def test_a_second_source_of_one_device_is_refused(self):
         books = books_of()
         run(books, 5)
-        books.ledger.add_power(gpu_pass(6, {0: 1e9}, source="dcgm"), 3.5)
+        refused = books.ledger.add_power(gpu_pass(6, {0: 1e9}, source="dcgm"), 3.5)
         books.settle(6)
-        assert books.ledger.refused == {(Boundary.GPU, "GPU-0"): "dcgm"}
+        assert [failure.device for failure in refused] == ["GPU-0"]
+        assert "already read by nvml" in str(refused[0].error)
         assert meter_totals(books)[0].joules <= 5000
+
+    def test_a_source_that_is_gone_gives_its_devices_away(self):
+        books = books_of()
+        run(books, 5)
+        books.ledger.release(lambda source: source != "nvml")
+        assert books.ledger.add_power(gpu_pass(6, {0: 7e6 + 6000}, source="dcgm"), 3.5) == ()
+        books.ledger.add_server(tokens(6.5, 1e6), 3.5)
+        books.settle(7)
+        assert meter_totals(books)[0].joules == 6000
 
 
 @st.composite

@@ -191,6 +191,12 @@ class DeviceLost(SourceError):
     reason = "lost"
 
 
+class DuplicateDevice(SourceError):
+    """Another source already owns this device at this boundary."""
+
+    reason = "duplicate_device"
+
+
 class TokenSource(Protocol):
     """One inference server."""
 

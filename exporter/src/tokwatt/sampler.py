@@ -127,7 +127,11 @@ class Sampler:
         """Tick until cancelled. Ticks that were missed because the host was busy are left out, not made up for."""
         due = self.clock()
         while True:
-            await self.tick()
+            try:
+                await self.tick()
+            except Exception:
+                # readings go on at the next tick; /healthz tells when no Snapshot comes any more
+                log.exception("a tick failed: a bug in tokwatt, please report it")
             tick = self.books.plan.tick_seconds
             due = max(due + tick, self.clock() - tick)
             await self.sleep(max(0.0, due - self.clock()))
@@ -189,8 +193,8 @@ class Sampler:
             self._failed(watched, first.error.reason, f"{first.device}: {first.error}", started)
             return
         else:
-            self.ledger.add_power(reading, pace.max_gap_seconds)
-            self._note_devices(watched, reading.failures)
+            refused = self.ledger.add_power(reading, pace.max_gap_seconds)
+            self._note_devices(watched, (*reading.failures, *refused))
         self._answered(watched, started)
 
     def _answered(self, watched: Watched, started: float) -> None:

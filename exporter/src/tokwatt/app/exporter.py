@@ -48,6 +48,7 @@ class Exporter:
             simulated=setup.simulated,
             reload_state=ReloadState(successful=True, at_unix_seconds=wall_clock()),
         )
+        self._clock = clock
         self._wall_clock = wall_clock
         self._ticking: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
@@ -114,7 +115,7 @@ class Exporter:
     ) -> str:
         """Open the HTTP face; returns its URL. Raises OSError where the address cannot be had."""
         runner = web.AppRunner(
-            application(self.face, reload, verify),
+            application(self.face, self._clock, reload, verify),
             access_log=None,
             handle_signals=False,
             shutdown_timeout=SHUTDOWN_SECONDS / 2,

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Middleware
 
 from tokwatt.app.snapshot_json import to_json
 from tokwatt.metrics.exposition import Exposition
+from tokwatt.readings import Clock
 from tokwatt.sampler import POWER_KIND, TOKENS_KIND
 from tokwatt.snapshot import Snapshot
 
@@ -33,6 +34,7 @@ PAGE_FILES: Mapping[str, str] = {
     "/page.js": "page.js",
     "/page.css": "page.css",
 }
+STUCK_TICKS, STUCK_SECONDS = 10, 5  # without a new Snapshot for this long, it is better restarted
 CONTENT_TYPES: Mapping[str, str] = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 
 
@@ -74,6 +76,7 @@ class Handlers:
     """One method per path."""
 
     face: Face
+    clock: Clock
     reload: Callable[[], Awaitable[bool]] | None  # None: POST /-/reload is off
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -95,7 +98,12 @@ class Handlers:
         return web.Response(body=body, content_type="application/json", headers=SECURITY_HEADERS)
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """Alive."""
+        """Alive: answering, and still making Snapshots once it made one."""
+        snapshot = self.face.snapshot
+        if snapshot is not None:
+            age_seconds = self.clock() - snapshot.at_seconds
+            if age_seconds > STUCK_TICKS * snapshot.tick_seconds + STUCK_SECONDS:
+                return web.Response(status=503, text=f"no Snapshot for {age_seconds:.0f} s: see the log, restart\n")
         return web.Response(text="ok\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
@@ -113,9 +121,14 @@ class Handlers:
         return web.Response(status=500, text="the new configuration was refused, the old one runs on; see the log\n")
 
 
-def application(face: Face, reload: Callable[[], Awaitable[bool]] | None, verify: Verify | None) -> web.Application:
+def application(
+    face: Face,
+    clock: Clock,
+    reload: Callable[[], Awaitable[bool]] | None = None,
+    verify: Verify | None = None,
+) -> web.Application:
     """Build the web application. `reload` None: POST /-/reload is off. `verify` None: no authentication."""
-    handlers = Handlers(face, reload)
+    handlers = Handlers(face, clock, reload)
     app = web.Application(middlewares=[_basic_auth(verify)] if verify else [])
     app.router.add_get("/metrics", handlers.metrics)
     app.router.add_get("/api/v1/snapshot", handlers.snapshot)

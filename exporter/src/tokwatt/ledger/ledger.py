@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.server import ServerLedger
-from tokwatt.readings import Boundary, DeviceInfo, PowerReading, ServerReading
+from tokwatt.readings import Boundary, DeviceFailure, DeviceInfo, DuplicateDevice, Meter, PowerReading, ServerReading
 
 DeviceKey = tuple[Boundary, str]
 
@@ -17,23 +17,23 @@ class Ledger:
     Exactly one source owns each (boundary, device): readings of a second one are refused, lest joules count twice.
     """
 
-    __slots__ = ("curves", "devices", "refused", "servers")
+    __slots__ = ("curves", "devices", "servers")
 
     def __init__(self) -> None:
         self.curves: dict[DeviceKey, EnergyCurve] = {}
         self.devices: dict[DeviceKey, DeviceInfo] = {}
         self.servers: dict[str, ServerLedger] = {}
-        self.refused: dict[DeviceKey, str] = {}  # device -> source whose readings of it are ignored
 
-    def add_power(self, reading: PowerReading, max_gap_seconds: float) -> None:
-        """Take one pass over a power source."""
+    def add_power(self, reading: PowerReading, max_gap_seconds: float) -> tuple[DeviceFailure, ...]:
+        """Take one pass over a power source; returns the devices that were refused because another source owns them."""
+        refused = []
         for energy in reading.readings:
             key = (energy.meter.boundary, energy.meter.device)
             curve = self.curves.get(key)
             if curve is None:
                 self.curves[key] = EnergyCurve(energy, max_gap_seconds)
             elif curve.meter.source != energy.meter.source and not curve.orphaned:
-                self.refused[key] = energy.meter.source
+                refused.append(_refusal(curve.meter, energy.meter))
             else:
                 curve.max_gap_seconds = max_gap_seconds
                 curve.add(energy)
@@ -42,6 +42,7 @@ class Ledger:
             curve = self.curves.get(key)
             if curve is not None and curve.meter.source == info.meter.source:
                 self.devices[key] = info
+        return tuple(refused)
 
     def add_server(self, reading: ServerReading, max_gap_seconds: float) -> None:
         """Take a reading of an inference server."""
@@ -60,7 +61,17 @@ class Ledger:
 
     def release(self, keep_source: Callable[[str], bool]) -> None:
         """After a reload: let other sources take over devices of sources that are gone. Their curves go on."""
-        self.refused.clear()
         for curve in self.curves.values():
             if not keep_source(curve.meter.source):
                 curve.orphan()
+
+
+def _refusal(owner: Meter, second: Meter) -> DeviceFailure:
+    return DeviceFailure(
+        second.device,
+        DuplicateDevice(
+            f"its {second.boundary.value} energy is already read by {owner.source}, so these readings are ignored",
+            where=second.source,
+            hint="remove one of the two meters from the configuration",
+        ),
+    )

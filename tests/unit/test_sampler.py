@@ -1,0 +1,179 @@
+"""One source's trouble stays its own: health, deadlines, bugs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from support.clock import FakeClock
+from support.readings import gpu_meter, gpu_pass, tokens
+
+from tokwatt.economics.books import Books
+from tokwatt.economics.plan import Plan, ServerPlan
+from tokwatt.ledger.ledger import Ledger
+from tokwatt.readings import DeviceFailure, DeviceLost, PowerReading, Refused, ServerReading
+from tokwatt.sampler import Sampler
+from tokwatt.snapshot import Snapshot, SourceHealth
+
+
+class Server:
+    """A token source that does what it is told."""
+
+    timeout_seconds = 0.05
+
+    def __init__(self, clock: FakeClock, name: str = "chat") -> None:
+        self.name = name
+        self.clock = clock
+        self.trouble: Exception | None = None
+        self.hangs = False
+        self.closed = False
+
+    async def read(self) -> ServerReading:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.trouble is not None:
+            raise self.trouble
+        return tokens(self.clock(), 100 * self.clock(), server=self.name)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class Gpus:
+    """A power source that does what it is told."""
+
+    timeout_seconds = 0.05
+    period_seconds = None
+
+    def __init__(self, clock: FakeClock, name: str = "nvml") -> None:
+        self.name = name
+        self.clock = clock
+        self.failures: tuple[DeviceFailure, ...] = ()
+        self.dead = False
+
+    async def read(self) -> PowerReading:
+        if self.dead:
+            return PowerReading((), (), self.failures)
+        healthy = gpu_pass(self.clock(), {0: 300 * self.clock()}, self.name)
+        return PowerReading(healthy.readings, healthy.devices, self.failures)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.snapshots: list[Snapshot] = []
+        plan = Plan((ServerPlan("chat", all_gpus=True), ServerPlan("code")), tick_seconds=0.1)
+        self.sampler = Sampler(Books(plan, Ledger()), self.clock, self.clock, self.snapshots.append)
+        self.server, self.gpus = Server(self.clock), Gpus(self.clock)
+        self.sampler.watch_tokens(self.server)
+        self.sampler.watch_power(self.gpus)
+
+    async def ticks(self, count: int) -> None:
+        for _ in range(count):
+            await self.sampler.tick()
+            self.clock.advance(0.1)
+
+    def health(self, source: str) -> SourceHealth:
+        return next(health for health in self.snapshots[-1].sources if health.source == source)
+
+
+async def test_a_refused_source_is_down_with_its_reason_and_says_so_once(caplog):
+    rig = Rig()
+    await rig.ticks(2)
+    rig.server.trouble = Refused("401", where="http://x", hint="give a token")
+    with caplog.at_level(logging.WARNING):
+        await rig.ticks(5)
+    health = rig.health("chat")
+    assert (health.up, health.reason, health.message) == (False, "refused", "http://x: 401 (give a token)")
+    assert health.errors == {"refused": 5}
+    assert len(caplog.records) == 1
+    rig.server.trouble = None
+    await rig.ticks(1)
+    assert rig.health("chat").up
+    assert rig.health("chat").errors == {"refused": 5}
+
+
+async def test_a_bug_in_a_source_takes_only_that_source_down(caplog):
+    rig = Rig()
+    rig.server.trouble = ZeroDivisionError("oops")
+    await rig.ticks(2)
+    assert rig.health("chat").reason == "bug"
+    assert rig.health("nvml").up
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_hung_server_times_out_and_never_holds_the_tick(caplog):
+    rig = Rig()
+    rig.server.hangs = True
+    started = asyncio.get_running_loop().time()
+    await rig.ticks(6)
+    assert asyncio.get_running_loop().time() - started < 0.6  # one third of a tick at most is waited for it
+    async with asyncio.timeout(5):
+        while rig.health("chat").up is None:
+            await asyncio.sleep(0.01)
+            await rig.ticks(1)
+    assert rig.health("chat").reason == "timeout"
+    assert rig.health("nvml").up
+    await rig.sampler.aclose()
+
+
+async def test_a_lost_gpu_is_told_while_its_source_is_up():
+    rig = Rig()
+    rig.gpus.failures = (DeviceFailure("GPU-1", DeviceLost("fell off the bus")),)
+    await rig.ticks(3)
+    health = rig.health("nvml")
+    assert (health.up, health.errors) == (True, {"lost": 3})
+    assert "GPU-1: fell off the bus" in health.message
+
+
+async def test_a_source_of_which_every_device_failed_is_down():
+    rig = Rig()
+    rig.gpus.dead = True
+    rig.gpus.failures = (DeviceFailure(gpu_meter().device, DeviceLost("fell off the bus")),)
+    await rig.ticks(1)
+    assert (rig.health("nvml").up, rig.health("nvml").reason) == (False, "lost")
+
+
+async def test_a_second_source_of_a_device_is_told_what_is_wrong():
+    rig = Rig()
+    await rig.ticks(1)
+    rig.sampler.watch_power(Gpus(rig.clock, "again"))
+    await rig.ticks(1)
+    assert rig.health("again").errors == {"duplicate_device": 1}
+    assert "already read by nvml" in rig.health("again").message
+
+
+async def test_a_failing_tick_does_not_end_the_sampler(caplog):
+    rig = Rig()
+    failed = []
+
+    async def sleep(_: float) -> None:
+        rig.clock.advance(0.1)
+        if len(rig.snapshots) > 3:
+            raise asyncio.CancelledError
+
+    def publish(snapshot: Snapshot) -> None:
+        rig.snapshots.append(snapshot)
+        if len(rig.snapshots) == 2:
+            failed.append(snapshot)
+            raise RuntimeError("bug")
+
+    rig.sampler.publish = publish
+    rig.sampler.sleep = sleep
+    with pytest.raises(asyncio.CancelledError):
+        await rig.sampler.run()
+    assert failed
+    assert len(rig.snapshots) == 4
+    assert "a tick failed" in caplog.text
+
+
+async def test_unwatched_sources_are_closed():
+    rig = Rig()
+    await rig.ticks(1)
+    await rig.sampler.unwatch(["chat"])
+    assert rig.server.closed
+    assert rig.sampler.source_names == ("nvml",)
