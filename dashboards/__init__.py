@@ -1,0 +1,1 @@
+"""Grafana dashboards as code: `source` describes them, `generate.py` writes the JSON files beside it."""
