@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the environments are built in one folder
-.PHONY: help setup tools demo demo-real test test-fast check fmt lint type docs golden bench clean
+.PHONY: help setup tools demo demo-real test test-fast check fmt lint type docs dashboards golden bench clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,13 +31,13 @@ tools: $(VENV)/.dev ## install (as root) or name the external programs of the te
 	@$(BIN)/python tests/support/install_tools.py
 
 fmt: $(VENV)/.dev ## format the code
-	$(BIN)/ruff format exporter tests
-	$(BIN)/ruff check --fix exporter tests
+	$(BIN)/ruff format exporter tests dashboards
+	$(BIN)/ruff check --fix exporter tests dashboards
 
 lint: $(VENV)/.dev ## ruff and spelling
-	$(BIN)/ruff format --check exporter tests
-	$(BIN)/ruff check exporter tests
-	$(BIN)/codespell exporter/src tests .ci README.md $(wildcard docs changes) Makefile pyproject.toml
+	$(BIN)/ruff format --check exporter tests dashboards
+	$(BIN)/ruff check exporter tests dashboards
+	$(BIN)/codespell exporter/src dashboards/source tests .ci README.md $(wildcard docs changes) Makefile pyproject.toml
 
 type: $(VENV)/.dev ## mypy, strict
 	$(BIN)/mypy
@@ -48,6 +48,10 @@ test-fast: $(VENV)/.dev ## tests without real external programs
 docs: $(VENV)/.dev ## write the generated pages of docs/ anew; then read the diff
 	$(BIN)/python -m tokwatt.app.references docs
 	git diff --stat -- docs
+
+dashboards: $(VENV)/.dev ## write the Grafana dashboards anew; then read the diff
+	$(BIN)/python dashboards/generate.py
+	git diff --stat -- dashboards
 
 golden: $(VENV)/.dev ## write the golden files anew; then read the diff
 	TOKWATT_WRITE_GOLDEN=1 $(BIN)/pytest -q -m 'not e2e' tests/unit
@@ -69,7 +73,7 @@ $(VENV)/.core: pyproject.toml exporter/src/tokwatt/__init__.py
 $(VENV)/.dev: $(VENV)/.core
 	@echo 'Installing the development tools into $(VENV)'
 	@$(PIP) --upgrade 'pip>=25.1'
-	@$(PIP) --group check --group test
+	@$(PIP) --group check --group test --group dashboards
 	@touch $@
 
 $(VENV)/.real: $(VENV)/.core

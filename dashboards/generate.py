@@ -27,7 +27,7 @@ def files() -> dict[Path, str]:
 
 def differences(made: dict[Path, str]) -> str:
     """Return the unified diff from the files on disk to what they should be, "" when they are current."""
-    found = []
+    found: list[str] = []
     for path, text in made.items():
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         name = str(path.relative_to(HERE.parent))

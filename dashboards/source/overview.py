@@ -15,7 +15,16 @@ M = Metrics("=~")
 ROW = ("cluster", "namespace", "server", "model")
 NO_PRICE = "no price"
 NO_METER = "not measured"
-SERVER_PAGE = "/d/tokwatt-server?var-server=${__value.raw:percentencode}&${datasource:queryparam}&${__url_time_range}"
+SERVER_PAGE = "&".join(
+    (
+        "/d/tokwatt-server?var-server=${__value.raw:percentencode}",
+        "${datasource:queryparam}",
+        "${cluster:queryparam}",
+        "${namespace:queryparam}",
+        "${boundary:queryparam}",
+        "${__url_time_range}",
+    )
+)
 
 COVERAGE = (
     f"min by ({', '.join(ROW)}) ({M.of('tokwatt_window_coverage_ratio')} * on (job, instance, server) group_right () "
@@ -45,14 +54,14 @@ SERVERS = Table(
         Column("namespace", "Namespace"),
         Column("server", "Server", link=SERVER_PAGE),
         Column("model", "Model"),
-        Column("A", "Output", numbers.TOKENS_PER_SECOND, decimals=0),
-        Column("B", "Power", "watt", decimals=0),
+        Column("A", "Output", numbers.TOKENS_PER_SECOND, decimals=0, width=105),
+        Column("B", "Power", "watt", decimals=1, width=90),
         Column("C", "Tokens per joule", numbers.TOKENS_PER_JOULE, bar="high", decimals=3),
         Column("D", "Tokens per dollar", numbers.TOKENS_PER_DOLLAR, bar="high", decimals=1),
         Column("E", "Per million tokens", numbers.DOLLARS, bar="low", decimals=2),
-        Column("F", "Idle energy", "percentunit", thresholds=numbers.IDLE, decimals=1),
-        Column("G", "Idle dollars", "percentunit", thresholds=numbers.IDLE, decimals=1),
-        Column("H", "Coverage", "percentunit", thresholds=numbers.COVERAGE, decimals=0),
+        Column("F", "Idle energy", "percentunit", thresholds=numbers.IDLE, decimals=1, width=105),
+        Column("G", "Idle dollars", "percentunit", thresholds=numbers.IDLE, decimals=1, width=105),
+        Column("H", "Coverage", "percentunit", thresholds=numbers.COVERAGE, decimals=0, width=90),
     ),
     sort="Per million tokens",
     descending=True,

@@ -18,7 +18,7 @@ SOURCES = Table(
     "Sources",
     Note(
         what="Every token source and meter, those that are down first.",
-        window="now; gaps: the time range chosen in Grafana.",
+        window="now, seen up to a scrape interval late; gaps: the time range chosen in Grafana.",
         wrong="DOWN: the reason is in Failed reads, the cure in `tokwatt probe` on that machine.",
     ),
     (

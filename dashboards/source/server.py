@@ -216,9 +216,9 @@ EFFICIENCY = (
         numbers.TOKENS_PER_JOULE,
         (
             Query(numbers.tokens_per_joule(M, SPAN), "generated"),
-            Query(numbers.processed_per_joule(M, SPAN), "processed (input + generated)"),
+            Query(numbers.processed_per_joule(M, SPAN), "processed"),
         ),
-        colors={"generated": "green", "processed (input + generated)": "blue"},
+        colors={"generated": "green", "processed": "blue"},
         no_value=NO_METER,
     ),
     Scatter(

@@ -35,7 +35,8 @@ QUALITY: tuple[Panel, ...] = (
         "Sources of this server",
         Note(
             what="This server's token source and the meters of its exporters, those that are down first.",
-            window="now; gaps: the time range chosen in Grafana; resets: since the exporter's start.",
+            window="now, seen up to a scrape interval late; gaps: the time range chosen in Grafana; resets: since the "
+            "exporter's start.",
             wrong="DOWN: the reason is in Failed reads, the cure in `tokwatt probe` on that machine.",
         ),
         (

@@ -1,0 +1,156 @@
+"""Every query of every dashboard, asked of a real Prometheus that scrapes the demo; and what the ratios leave out."""
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from support.dashboards import BOUNDARIES, NAMES, Target, filled, load, targets
+from support.ports import free_port
+from support.processes import Child, poll
+from support.prometheus import Prometheus, running_prometheus
+from support.prometheus import test_rules as run_rule_tests
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+SERVER = "sim-code"  # an engine that also counts requests
+SPANS = {"rate": "8s", "whole": "12s"}
+# (panel, refId) that have nothing to show on a healthy demo without Alertmanager's rules
+NOTHING_HAPPENED = {
+    ("Alerts", "A"): "no alert rules are loaded, and nothing is wrong",
+    ("Failed reads by source and reason", "A"): "no read failed",
+    ("Failed reads by source and reason", "B"): "no read failed",
+    ("Gaps and counter resets", "B"): "no counter was reset",
+    ("Per response", "A"): "the demo configures no responses",
+    ("Series that the engine does not show", "A"): "simulated engines show all their series",
+    ("Sources of this server", "E"): "no counter was reset",
+}
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has scraped the demo for some twenty seconds."""
+    work = tmp_path_factory.mktemp("dashboards")
+    address = f"127.0.0.1:{free_port()}"
+    demo = Child("demo", [sys.executable, "-m", "tokwatt", "demo", "--listen", address], work / "demo.log")
+    try:
+        demo.wait_for_url(f"http://{address}/readyz", 20.0)
+        with running_prometheus(work, {"tokwatt": address}) as server:
+            enough = "min(count_over_time(tokwatt_output_tokens_total[1m])) >= 18"
+            server.wait_for(enough, 60.0)
+            poll(lambda: server.instant("count(tokwatt_server_power_watts) == 9"), "power at three boundaries", 30.0)
+            yield server
+    finally:
+        demo.stop(5.0)
+
+
+def ask(prometheus: Prometheus, target: Target, boundary: str) -> list[float]:
+    expr = filled(target.expr, server=SERVER, boundary=boundary, **SPANS)
+    return [one.value for one in prometheus.instant(expr)]
+
+
+def number(prometheus: Prometheus, name: str, panel: str, boundary: str = "host") -> float:
+    """The one value of a panel that stands on a dashboard once, or first."""
+    target = next(one for one in targets(load(name)) if one.panel == panel)
+    expr = filled(target.expr, server=".*", boundary=boundary, **SPANS)
+    return prometheus.value(expr)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_query_gives_data(prometheus, name, boundary):
+    silent = [
+        f"{target.panel} {target.ref_id}: {filled(target.expr, server=SERVER, boundary=boundary, **SPANS)}"
+        for target in targets(load(name))
+        if (target.panel, target.ref_id) not in NOTHING_HAPPENED
+        and not any(map(math.isfinite, ask(prometheus, target, boundary)))
+    ]
+    assert not silent, "\n".join(silent)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_variables_offer_what_is_there(prometheus, name):
+    def values(query: str) -> set[str]:
+        selector, label = query.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
+        return {one.labels.get(label, "") for one in prometheus.instant(filled(selector, server=SERVER))}
+
+    found = {
+        variable["name"]: values(variable["query"]["query"])
+        for variable in load(name)["templating"]["list"]
+        if variable["type"] == "query"
+    }
+    assert found["cluster"] == found["namespace"] == {""}
+    assert found["server"] == {"sim-chat", "sim-code", "sim-edge"}
+    assert found["boundary"] == set(BOUNDARIES)
+    assert found["model"]
+
+
+def test_excepted_queries_exist():
+    there = {(target.panel, target.ref_id) for name in NAMES for target in targets(load(name))}
+    assert set(NOTHING_HAPPENED) <= there
+
+
+def test_numbers_of_the_overview_agree(prometheus):
+    overview = "tokwatt-overview"
+    per_joule = {boundary: number(prometheus, overview, "Tokens per joule", boundary) for boundary in BOUNDARIES}
+    assert per_joule["gpu"] > per_joule["host"] > per_joule["facility"] > 0
+    assert per_joule["host"] / per_joule["facility"] == pytest.approx(1.2, rel=0.01)  # the demo's PUE
+    assert number(prometheus, overview, "Cost rate") == pytest.approx(15.0 + 0.8, rel=0.05)  # 6 GPUs x 2.50, and power
+    for share in ("Idle energy", "Idle dollars", "Lowest coverage"):
+        assert 0 <= number(prometheus, overview, share) <= 1
+
+
+def expression(panel: str, which: int = 0) -> str:
+    found = [one.expr for one in targets(load("tokwatt-overview")) if one.panel == panel]
+    return filled(found[which], rate="1m", whole="1m")
+
+
+def test_ratios_are_of_sums_and_leave_out_what_was_not_measured(tmp_path: Path) -> None:
+    """Two servers of 1 tok/J and 4 tok/J, one without a meter, and one metered whose tokens are unknown."""
+
+    def series(name: str, slope: float, **labels: str) -> dict[str, str]:
+        text = ",".join(f'{key}="{value}"' for key, value in {"instance": "a:1", "job": "t", **labels}.items())
+        return {"series": f"{name}{{{text}}}", "values": f"0+{slope}x20"}
+
+    def tokens(server: str, slope: float) -> dict[str, str]:
+        return series("tokwatt_output_tokens_total", slope, server=server, model="m")
+
+    def energy(server: str, slope: float, phase: str) -> dict[str, str]:
+        return series("tokwatt_server_host_energy_joules_total", slope, server=server, model="m", phase=phase)
+
+    def dollars(server: str, slope: float, phase: str, component: str) -> dict[str, str]:
+        labels = {"server": server, "model": "m", "phase": phase, "component": component}
+        return series("tokwatt_cost_dollars_total", slope, **labels)
+
+    inputs = [
+        tokens("even", 1000),
+        energy("even", 600, "unsplit"),
+        energy("even", 400, "idle"),
+        tokens("good", 400),
+        energy("good", 100, "unsplit"),
+        tokens("no-meter", 7000),
+        energy("no-tokens", 5000, "unsplit"),
+        dollars("even", 2, "unsplit", "capacity"),
+        dollars("even", 1, "idle", "capacity"),
+        dollars("good", 0.5, "unsplit", "energy"),
+        tokens("quiet", 0),
+        dollars("quiet", 3.5, "idle", "capacity"),
+    ]
+    expected = {
+        "Tokens per joule": 1400 / 1100,
+        "Tokens per kWh": 1400 / 1100 * 3.6e6,
+        "Tokens per dollar": 1400 / 7,
+        "Per million tokens": 7 / 1400 * 1e6,
+        "Idle energy": 400 / 6100,
+        "Idle dollars": 4.5 / 7,
+    }
+    cases = [
+        {"expr": f"round({expression(panel)}, 1e-6)", "eval_time": "2m", "exp_samples": [{"value": round(value, 6)}]}
+        for panel, value in expected.items()
+    ]
+    file = tmp_path / "ratios.yml"
+    test = {"interval": "6s", "input_series": inputs, "promql_expr_test": cases}
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}))
+    run_rule_tests(file)
