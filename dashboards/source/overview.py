@@ -7,13 +7,13 @@ from dashboards.source.layout import Board, Link, Section
 from dashboards.source.notes import ABSENT, CHOSEN, POINT, RANGE, UNPRICED, WIDEST, Note
 from dashboards.source.overview_health import ABOUT, HEALTH
 from dashboards.source.overview_stats import NOW_STATS, RANGE_STATS
-from dashboards.source.panels import Lines, Query, Ranking, Size
+from dashboards.source.panels import RATIO, Lines, Query, Ranking, Size
 from dashboards.source.promql import COST, ENERGY, OUTPUT, SPAN, WHOLE, Metrics, total
 from dashboards.source.tables import Column, Table
 
 M = Metrics("=~")
 ROW = ("cluster", "namespace", "server", "model")
-NO_PRICE = "no price"
+NO_PRICE = "no cost data"
 NO_METER = "not measured"
 SERVER_PAGE = "&".join(
     (
@@ -133,6 +133,7 @@ GRAPHS = (
         ),
         numbers.TOKENS_PER_JOULE,
         (Query(numbers.tokens_per_joule(M, SPAN, "server"), "{{server}}"),),
+        calcs=RATIO,
         no_value=NO_METER,
     ),
     Lines(
@@ -159,6 +160,7 @@ GRAPHS = (
         ),
         numbers.TOKENS_PER_DOLLAR,
         (Query(numbers.tokens_per_dollar(M, SPAN, "server"), "{{server}}"),),
+        calcs=RATIO,
         no_value=NO_PRICE,
     ),
     Lines(

@@ -8,7 +8,7 @@ from dashboards.source.panels import Query, Stat
 from dashboards.source.promql import COST, ENERGY, OUTPUT, SPAN, WHOLE, Metrics, total
 
 M = Metrics("=~")
-NO_PRICE = "no price"
+NO_PRICE = "no cost data"
 NO_METER = "not measured"
 
 NOW_STATS = (

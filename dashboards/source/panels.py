@@ -19,6 +19,7 @@ from dashboards.source.notes import Note
 
 SOURCE = options.DataSourceRef(type_val="prometheus", uid="${datasource}")
 LETTERS = "ABCDEFGHIJKLMNOP"  # refIds
+RATIO = ("max", "lastNotNull")  # legend of a graph of ratios
 VALUE_SIZE = 28  # pixels: numbers of one line look alike
 FINE_STEPS = 11000  # Prometheus' limit of points: makes the rate interval of a "now" value as short as scrapes allow
 
@@ -76,6 +77,13 @@ def targets(queries: tuple[Query, ...], *, instant: bool, as_table: bool = False
     return made
 
 
+def unknown(text: str) -> model.SpecialValueMap:
+    """Return the mapping that keeps a value that is not there from being coloured as good or bad."""
+    result = model.ValueMappingResult(text=text, color="text")
+    match = model.SpecialValueMatch.NULL_AND_NAN
+    return model.SpecialValueMap(options=model.DashboardSpecialValueMapOptions(match=match, result=result))
+
+
 def _color(mode: model.FieldColorModeId) -> build.FieldColor:
     return build.FieldColor().mode(mode)
 
@@ -100,6 +108,7 @@ class Stat:
             panel = panel.decimals(self.decimals)
         return (
             panel.max_data_points(FINE_STEPS)
+            .mappings([unknown(self.no_value)])
             .thresholds(steps(self.thresholds))
             .color_scheme(_color(model.FieldColorModeId.THRESHOLDS))
             .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -120,7 +129,7 @@ class Lines:
     queries: tuple[Query, ...]
     size: Size = HALF
     stacked: bool = False
-    calcs: tuple[str, ...] = ("mean", "lastNotNull")
+    calcs: tuple[str, ...] = ("mean", "lastNotNull")  # of ratios: RATIO, for the mean of ratios is no ratio
     colors: Mapping[str, str] | None = None  # series name -> colour
     zero_based: bool = True
     no_value: str = "no data"

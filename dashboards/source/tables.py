@@ -26,6 +26,7 @@ class Column:
     thresholds: tuple[Threshold, ...] = ()
     decimals: int | None = None
     width: int | None = None
+    no_value: str = "–"
     link: str = ""  # where a click leads; ${__value.raw} is the cell
 
     def properties(self) -> list[model.DynamicConfigValue]:
@@ -35,6 +36,7 @@ class Column:
             ("unit", self.unit or None),
             ("decimals", self.decimals),
             ("custom.width", self.width),
+            ("noValue", self.no_value),
         ):
             if value is not None:
                 pairs.append((key, value))

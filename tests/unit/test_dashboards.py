@@ -19,7 +19,7 @@ from tokwatt.metrics.catalogue import CATALOGUE
 LABELS = {family.name: set(family.labels) for family in CATALOGUE}
 # Set by Prometheus: on every series it scrapes, and on its own series of alerts.
 TARGET_LABELS = {"job", "instance", "cluster", "namespace"}
-ALERT_LABELS = {"alertname", "alertstate", "severity"}
+ALERT_LABELS = {"alertname", "alertstate", "severity", "server", "source"}
 BOTH = pytest.mark.parametrize("name", NAMES)
 BOTH_FORMS = pytest.mark.parametrize(("name", "form"), list(itertools.product(NAMES, ("", "import"))))
 
@@ -195,6 +195,13 @@ def test_nothing_averages_ratios_over_servers(name):
         assert not re.search(r"\bavg\s*\(", target.expr), target.panel
         for by in re.findall(r"\bavg by \(([^)]*)\)", target.expr):
             assert by == "model", f"{target.panel}: an average over {by}"
+
+
+@BOTH
+def test_no_legend_shows_the_mean_of_a_ratio(name):
+    for panel in panels(load(name)):
+        if panel["type"] == "timeseries" and any("\n/\n" in target["expr"] for target in panel["targets"]):
+            assert "mean" not in panel["options"]["legend"]["calcs"], panel["title"]
 
 
 @BOTH
