@@ -127,7 +127,7 @@ def test_the_default_values_install_and_say_what_to_do_next(chart: Path) -> None
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"confg": {}}, "confg"),
+        ({"configs": {}}, "configs"),
         ({"mode": "daemonset"}, "mode"),
         ({"replicas": 2}, "replicas"),
         ({"replicaCount": 1}, "replicaCount"),
@@ -386,7 +386,7 @@ def test_sidecar_can_be_switched_off(host: Path) -> None:
 
 
 def test_a_mistake_in_the_sidecars_values_is_refused_in_the_host_chart(host: Path) -> None:
-    assert "confg" in complaint(host, {"tokwatt": {"confg": {}}})
+    assert "configs" in complaint(host, {"tokwatt": {"configs": {}}})
 
 
 def test_mode_sidecar_by_itself_runs_nothing(chart: Path) -> None:
@@ -421,8 +421,8 @@ def test_the_pod_security_check_sees_a_violation(chart: Path, break_it: Mapping[
 
 def test_the_custom_resource_check_sees_a_typo(chart: Path) -> None:
     monitor = render(chart, {"monitor": {"enabled": True}}).one("ServiceMonitor")
-    endpoint = {**monitor["spec"]["endpoints"][0], "intervall": "15s"}
-    with pytest.raises(AssertionError, match="intervall"):
+    endpoint = {**monitor["spec"]["endpoints"][0], "scrapeEvery": "15s"}
+    with pytest.raises(AssertionError, match="scrapeEvery"):
         validate_monitoring({**monitor, "spec": {**monitor["spec"], "endpoints": [endpoint]}})
     with pytest.raises(ValueError, match="interval"):
         validate_monitoring({**monitor, "spec": {**monitor["spec"], "endpoints": [{"interval": "fast"}]}})
