@@ -275,6 +275,16 @@ def test_readiness_by_mode(chart: Path, values: dict[str, Any], ready: str | Non
         assert probe_paths(container) == {}
 
 
+@pytest.mark.parametrize("mode", ["central", "agent", "sidecar"])
+def test_every_target_has_the_job_that_the_alerts_rely_on(chart: Path, mode: str) -> None:
+    own = {"sourceLabels": ["__meta_kubernetes_namespace"], "targetLabel": "team"}
+    values = {"mode": mode, "monitor": {"enabled": True, "relabelings": [own]}}
+    (monitor,) = render(chart, values).of("ServiceMonitor", "PodMonitor")
+    (endpoint,) = monitor["spec"]["endpoints" if mode == "central" else "podMetricsEndpoints"]
+    assert {"targetLabel": "job", "replacement": "tokwatt"} in endpoint["relabelings"]
+    assert endpoint["relabelings"][-1] == own
+
+
 def test_a_pod_that_is_not_ready_stays_reachable(chart: Path) -> None:
     for _, release in workloads(chart):
         assert release.one("Service")["spec"]["publishNotReadyAddresses"] is True

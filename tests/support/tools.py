@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ TOOLS: Mapping[str, Tool] = MappingProxyType(
         "fonts": Tool("fonts-dejavu-core", files=("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",)),
         "openssl": Tool("openssl", ("openssl",)),
         "wrk": Tool("wrk", ("wrk",)),
+        "amtool": Tool("prometheus-alertmanager", ("amtool",)),
+        "systemd-analyze": Tool("systemd", ("systemd-analyze",)),
     }
 )
 
@@ -71,27 +74,34 @@ def in_ci() -> bool:
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
+def _lack(message: str) -> None:
+    """Skip the running test, loudly; fail it in CI."""
+    if in_ci():
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
 def need(*names: str) -> None:
     """Skip the running test, loudly, when a tool is missing; fail it in CI."""
     if lost := [name for name in names if TOOLS[name].find() is None]:
-        if in_ci():
-            pytest.fail(str(ToolMissing(lost)), pytrace=False)
-        pytest.skip(str(ToolMissing(lost)))
+        _lack(str(ToolMissing(lost)))
 
 
 def need_module(*modules: str, extra: str) -> None:
-    """The same for Python packages of an optional extra of the product."""
+    """The same as `need` for Python packages of an optional extra of the product."""
     if lost := [name for name in modules if importlib.util.find_spec(name) is None]:
-        message = f"{', '.join(lost)} not installed; run: pip install 'tokwatt[{extra}]'"
-        if in_ci():
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        _lack(f"{', '.join(lost)} not installed; run: pip install 'tokwatt[{extra}]'")
 
 
 def need_group(*modules: str, group: str) -> None:
     """The same for Python packages that only the tests use, of a dependency group of pyproject.toml."""
     if lost := [name for name in modules if importlib.util.find_spec(name) is None]:
-        message = f"{', '.join(lost)} not installed; run: pip install --group {group}"
-        if in_ci():
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        _lack(f"{', '.join(lost)} not installed; run: pip install --group {group}")
+
+
+def command_of_group(command: str, group: str) -> str:
+    """Path of a program that a dependency group brings into the environment of the running Python."""
+    path = shutil.which(command, path=str(Path(sys.executable).parent))
+    if path is None:
+        _lack(f"{command} not installed; run: pip install --group {group}")
+    return str(path)
