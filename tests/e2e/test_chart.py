@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -17,6 +18,7 @@ from support.helm import (
     CHART,
     CI_VALUES,
     EXAMPLE,
+    ROOT,
     SAMPLE_DASHBOARD,
     SAMPLE_RULES,
     Release,
@@ -94,6 +96,39 @@ def test_no_feature_asks_for_rights_in_the_cluster(chart: Path, feature: dict[st
     assert not {kind for kind in kinds if "Role" in kind or kind.startswith("Cluster") or kind == "Secret"}
 
 
+def values_in(page: Path) -> list[dict[str, Any]]:
+    """The YAML blocks of a page that are values of this chart."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    read = [yaml.safe_load(block) for block in blocks if "{{" not in block]
+    own = [block for block in read if isinstance(block, dict) and "config" in block]
+    return own + [block["tokwatt"] for block in read if isinstance(block, dict) and "tokwatt" in block]
+
+
+@pytest.mark.parametrize(("page", "count"), [(ROOT / "docs/install.md", 3), (CHART / "README.md", 3)])
+def test_values_to_copy_from_the_documentation_work(
+    chart: Path, page: Path, count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = values_in(page)
+    assert len(found) == count
+    for values in found:
+        release = render(chart, values)
+        for item in release.objects:
+            validate(item)
+        assert main(["check", str(config_file(release, tmp_path))]) == 0, capsys.readouterr().err
+
+
+def config_file(release: Release, tmp_path: Path) -> Path:
+    """The rendered configuration, with its secrets in a folder of the test."""
+    (config,) = [item for item in release.of("ConfigMap") if "tokwatt.yaml" in item["data"]]
+    for secret in ("secrets/bmc/password", "secrets/vllm.token/token", "ca/ca.crt"):
+        (tmp_path / secret).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / secret).write_text("x")
+    text = config["data"]["tokwatt.yaml"]
+    text = text.replace("/etc/tokwatt/secrets", f"{tmp_path}/secrets").replace("/etc/company-ca", f"{tmp_path}/ca")
+    (tmp_path / "tokwatt.yaml").write_text(text)
+    return tmp_path / "tokwatt.yaml"
+
+
 def test_each_configuration_is_one_the_exporter_takes(
     chart: Path,
     feature: dict[str, Any],
@@ -105,15 +140,8 @@ def test_each_configuration_is_one_the_exporter_takes(
     if feature.get("demo"):
         assert not release.of("ConfigMap")
         return
-    config = next(item for item in release.of("ConfigMap") if "tokwatt.yaml" in item["data"])
     monkeypatch.setenv("BMC_PASSWORD", "x")
-    for secret in ("secrets/bmc/password", "secrets/vllm.token/token", "ca/ca.crt"):
-        (tmp_path / secret).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / secret).write_text("x")
-    text = config["data"]["tokwatt.yaml"]
-    text = text.replace("/etc/tokwatt/secrets", f"{tmp_path}/secrets").replace("/etc/company-ca", f"{tmp_path}/ca")
-    (tmp_path / "tokwatt.yaml").write_text(text)
-    assert main(["check", str(tmp_path / "tokwatt.yaml")]) == 0, capsys.readouterr().err
+    assert main(["check", str(config_file(release, tmp_path))]) == 0, capsys.readouterr().err
 
 
 def test_the_default_values_install_and_say_what_to_do_next(chart: Path) -> None:
