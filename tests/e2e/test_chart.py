@@ -245,6 +245,7 @@ def test_two_releases_share_a_namespace(chart: Path, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["central", "agent", "sidecar"])
 def test_names_and_labels_stay_within_63_characters(chart: Path, values: dict[str, Any], mode: str) -> None:
     release = render(chart, {**values, **EVERYTHING, "mode": mode}, name=LONGEST_RELEASE)
+    assert len(names_of(release)) == len(release.objects), "what is cut off must not be all that tells two names apart"
     for item in release.objects:
         validate(item)
         labels = item["metadata"]["labels"]

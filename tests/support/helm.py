@@ -30,6 +30,11 @@ groups:
         annotations: {summary: 'source {{ $labels.source }}: {{ $value | humanize }}'}
 """
 SAMPLE_DASHBOARD = '{"title": "Sample", "panels": [{"targets": [{"legendFormat": "{{server}}"}]}]}\n'
+SAMPLES = (
+    ("rules/sample.yml", SAMPLE_RULES),
+    ("dashboards/sample_1.json", SAMPLE_DASHBOARD),
+    ("dashboards/sample_2.json", SAMPLE_DASHBOARD),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ def copy_chart(folder: Path, *, samples: bool) -> Path:
     copy = folder / "tokwatt"
     shutil.copytree(CHART, copy)
     if samples:
-        for name, text in (("rules/sample.yml", SAMPLE_RULES), ("dashboards/sample_1.json", SAMPLE_DASHBOARD)):
+        for name, text in SAMPLES:
             (copy / "files" / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / "files" / name).write_text(text)
     else:
