@@ -140,6 +140,7 @@ class ServerReading:
     engine: str = ""
     engine_version: str = ""
     missing: tuple[str, ...] = ()  # series that the spec names and a healthy server did not show
+    output_at_finish: bool = False  # output tokens are counted when a request ends, not while they are made
 
 
 class SourceError(Exception):

@@ -101,6 +101,7 @@ class ServerSnapshot:
     engine_version: str
     role: str
     input_kind: str  # "computed", "all", or "" before the first reading
+    output_kind: str  # "live", "at_finish": output tokens are counted when a request ends; "" before the first reading
     labels: Mapping[str, str]
     simulated: bool
     tokens: tuple[TokenTotals, ...]

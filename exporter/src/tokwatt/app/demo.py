@@ -18,6 +18,7 @@ from tokwatt.config import (
     GpuSelection,
     ListenAddress,
     Prices,
+    ResponseConfig,
     ServerConfig,
 )
 from tokwatt.readings import PowerSource, SourceContext
@@ -85,7 +86,14 @@ def demo_setup(
         return IpmiSource(options, context, world.bmc_session)
 
     return Setup(
-        config=Config(listen=listen, servers=servers, meters=(), prices=DEMO_PRICES, window_seconds=window_seconds),
+        config=Config(
+            listen=listen,
+            servers=servers,
+            meters=(),
+            prices=DEMO_PRICES,
+            responses=tuple(ResponseConfig(server.name, 1.2, 150, 0.000002) for server in servers),
+            window_seconds=window_seconds,
+        ),
         tokens={server.name: _token_entry(server, workshop) for server in servers},
         power={
             NVML_NAME: PowerEntry(NVML_NAME, "simulated NVML", nvml),

@@ -16,7 +16,20 @@ from tokwatt.config.mistakes import Rejected, shown
 
 # labels that the exporter or Prometheus itself sets on the series that carry a server's own labels
 RESERVED_LABELS = frozenset(
-    {"server", "engine", "engine_version", "input", "role", "model", "instance", "job", "le", "quantile"}
+    {
+        "server",
+        "engine",
+        "engine_version",
+        "input",
+        "output",
+        "simulated",
+        "role",
+        "model",
+        "instance",
+        "job",
+        "le",
+        "quantile",
+    }
 )
 
 

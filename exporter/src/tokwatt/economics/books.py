@@ -167,7 +167,7 @@ class Books:
         tallies = last.tallies if last else {}
         if before is not None and cut.at_seconds - before.at_seconds <= ledger.max_gap_seconds:
             tallies = self._tallies(account.plan.name, tallies, before, cut)
-        account.window.append(Point(cut.at_seconds, cut.uncertainty_seconds, tallies))
+        account.window.append(Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight))
         account.last_cut = cut
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:

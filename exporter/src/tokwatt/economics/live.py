@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tokwatt.economics.books import Books, tokens_of
 from tokwatt.economics.plan import ResponsePlan
@@ -20,6 +21,9 @@ def live_window(books: Books, name: str, now_seconds: float) -> LiveWindow | Non
         for key, tally in sums.sums.items()
         if tally.seconds > 0 and sums.coverage_ratio(key) >= books.plan.min_coverage
     }
+    if not sums.tokens_known:
+        # power is what it is; what was made with it is not known
+        trusted = {key: replace(tally, tokens={}) for key, tally in trusted.items()}
     measured = [boundary for boundary in Given if boundary in sums.sums]
     return LiveWindow(
         start_seconds=sums.start_seconds,

@@ -7,7 +7,7 @@ from tokwatt.economics.books import Books
 from tokwatt.economics.live import live_window
 from tokwatt.economics.plan import ServerPlan
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
-from tokwatt.readings import Quantity
+from tokwatt.readings import Quantity, ServerReading
 from tokwatt.snapshot import Given, MeterTotal, PriceSnapshot, ServerSnapshot, TokenTotals
 
 OUTCOME_OF = (
@@ -49,6 +49,7 @@ def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnaps
         engine_version=reading.engine_version if reading else "",
         role=server.role,
         input_kind=_input_kind(list(models.values())),
+        output_kind=_output_kind(reading),
         labels=dict(server.labels),
         simulated=server.simulated,
         tokens=tuple(_tokens(name, model) for name, model in sorted(models.items())),
@@ -67,6 +68,12 @@ def _input_kind(models: list[ModelTokens]) -> str:
     if not kinds:
         return ""
     return INPUT_ALL if INPUT_ALL in kinds else INPUT_COMPUTED
+
+
+def _output_kind(reading: ServerReading | None) -> str:
+    if reading is None:
+        return ""
+    return "at_finish" if reading.output_at_finish else "live"
 
 
 def _tokens(name: str, model: ModelTokens) -> TokenTotals:

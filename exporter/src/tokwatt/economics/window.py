@@ -6,16 +6,33 @@ and dollars of a ratio always cover the same instants.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tokwatt.ledger.tokens import TokenState
 
 # Moving an edge of the window by one second is worth this much less uncertainty about the instant of a token reading.
 # Bursts make an edge's uncertainty an error of the ratio; the window's exact length does no harm, as it is stated.
 UNCERTAINTY_PER_SECOND_MOVED = 0.02
+
+# An at-finish counter may widen a window up to this many times its configured length; requests that last longer leave
+# the tokens of the window unknown.
+WIDEST_WINDOWS = 10
+# How far requests in flight at the two edges may blur the tokens of such a window, as a share of them.
+FINISH_BLUR = 0.05
+MOST_FINISHES = 100  # remembered beyond the window; enough for 150 requests in flight
+
+
+def finishes_needed(in_flight: float) -> int:
+    """Finishes that a window must hold so that requests in flight at its edges blur its tokens by FINISH_BLUR at most.
+
+    At a finish the other n - 1 requests are anywhere in their answers: what they have made uncounted varies with
+    standard deviation sqrt((n - 1) / 12) answers at each edge, sqrt((n - 1) / 6) between two edges.
+    """
+    return min(MOST_FINISHES, math.ceil(math.sqrt(max(0.0, in_flight - 1) / 6) / FINISH_BLUR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +120,8 @@ class Point:
     at_seconds: float
     uncertainty_seconds: float
     tallies: Mapping[str, Tally]  # by boundary name, TOKENS and COST
+    edge: bool = True  # False: between two finishes of a server that counts output tokens when a request ends
+    in_flight: float | None = None  # running requests of such a server; None: it counts tokens as they are made
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +133,9 @@ class WindowSums:
     nominal_start_seconds: float
     nominal_end_seconds: float
     sums: Mapping[str, Tally]
+    tokens_known: bool = (
+        True  # False: its edges are not finishes, so an at-finish counter's tokens are not of this time
+    )
 
     def coverage_ratio(self, name: str) -> float:
         """Part of the window in which this tally was measured."""
@@ -123,15 +145,22 @@ class WindowSums:
 
 
 class Window:
-    """Recent points of one server."""
+    """Recent points of one server.
 
-    __slots__ = ("_keep_seconds", "_points", "_slack_seconds", "_window_seconds")
+    Where output tokens are counted at the end of a request (llama.cpp, TGI, ...), a window between two arbitrary
+    instants would show 0 and then a spike. There both edges are put at finishes, or where the server was at rest, and
+    the window is widened until it holds enough finishes: tokens and energy between two finishes belong together.
+    """
+
+    __slots__ = ("_finishes", "_keep_seconds", "_points", "_slack_seconds", "_widest_seconds", "_window_seconds")
 
     def __init__(self, window_seconds: float, tick_seconds: float) -> None:
         self._window_seconds = window_seconds
         self._slack_seconds = min(2.5 * tick_seconds, 0.1 * window_seconds)
         self._keep_seconds = window_seconds + 2 * self._slack_seconds + 2 * tick_seconds
+        self._widest_seconds = WIDEST_WINDOWS * window_seconds
         self._points: deque[Point] = deque()
+        self._finishes: deque[Point] = deque(maxlen=MOST_FINISHES)  # older than any plain window
 
     @property
     def last(self) -> Point | None:
@@ -141,16 +170,20 @@ class Window:
     def clear(self) -> None:
         """Start anew."""
         self._points.clear()
+        self._finishes.clear()
 
     def append(self, point: Point) -> None:
         """Add the next point and drop those that no window can use any more."""
         self._points.append(point)
-        oldest_useful = point.at_seconds - self._keep_seconds
-        while len(self._points) > 2 and self._points[1].at_seconds < oldest_useful:
-            self._points.popleft()
+        while len(self._points) > 2 and self._points[1].at_seconds < point.at_seconds - self._keep_seconds:
+            old = self._points.popleft()
+            if old.edge and old.in_flight is not None:
+                self._finishes.append(old)
+        while self._finishes and self._finishes[0].at_seconds < point.at_seconds - self._widest_seconds:
+            self._finishes.popleft()
 
     def sums(self, fresh_until_seconds: float) -> WindowSums | None:
-        """Sums over the window that ends now. None until two points span it.
+        """Sums over the window that ends now, or at the last finish. None until two points span it.
 
         `fresh_until_seconds`: the instant up to which points should exist by now. Time missing before it counts as not
         covered, so that a server that stops answering loses coverage tick by tick.
@@ -158,31 +191,54 @@ class Window:
         points = list(self._points)
         if len(points) < 2:
             return None
-        times = [point.at_seconds for point in points]
-        end = self._edge(points, times, times[-1], latest=len(points))
-        end_index = times.index(end.at_seconds)
-        nominal_end = max(end.at_seconds, fresh_until_seconds - self._slack_seconds)
-        target = nominal_end - self._window_seconds
-        start = points[0] if target <= times[0] else self._edge(points, times, target, latest=end_index)
-        if start.at_seconds >= end.at_seconds:
-            return None
-        chosen = target <= times[0] or abs(start.at_seconds - target) <= self._slack_seconds
-        return WindowSums(
-            start_seconds=start.at_seconds,
-            end_seconds=end.at_seconds,
-            nominal_start_seconds=start.at_seconds if chosen else target,
-            nominal_end_seconds=nominal_end,
-            sums={name: tally.minus(start.tallies.get(name, Tally())) for name, tally in end.tallies.items()},
-        )
+        overdue_seconds = max(0.0, fresh_until_seconds - self._slack_seconds - points[-1].at_seconds)
+        if points[-1].in_flight is None:
+            return self._plain(points, overdue_seconds)
+        finishes = [*self._finishes, *(point for point in points if point.edge)]
+        found = self._between_finishes(finishes, overdue_seconds)
+        plain = self._plain(points, overdue_seconds) if found is None else None
+        return found if plain is None else replace(plain, tokens_known=False)
 
-    def _edge(self, points: list[Point], times: list[float], target: float, latest: int) -> Point:
-        """Return the point near `target` whose instant is known best; the first one after it where none is near."""
-        first = bisect_left(times, target - self._slack_seconds)
-        last = min(bisect_right(times, target + self._slack_seconds), latest)
-        near = points[first:last]
-        if not near:
-            return points[min(bisect_left(times, target), latest - 1)]
-        return min(near, key=lambda point: _edge_cost(point, target))
+    def _plain(self, points: list[Point], overdue_seconds: float) -> WindowSums | None:
+        """Return the window of the configured length; shorter where the time before it is not known."""
+        times = [point.at_seconds for point in points]
+        end = self._near(points, times, times[-1]) or points[-1]
+        target = end.at_seconds + overdue_seconds - self._window_seconds
+        start = points[0] if target <= times[0] else self._near(points, times, target)
+        if start is not None:
+            return _sums(start, end, overdue_seconds, start.at_seconds)
+        return _sums(points[min(bisect_left(times, target), len(points) - 1)], end, overdue_seconds, target)
+
+    def _between_finishes(self, finishes: list[Point], overdue_seconds: float) -> WindowSums | None:
+        """Return a window of the configured length or wider, from one finish to another with enough in between."""
+        if len(finishes) < 2:
+            return None
+        times = [point.at_seconds for point in finishes]
+        target = times[-1] + overdue_seconds - self._window_seconds
+        by_length = max(0, bisect_right(times, target) - 1)
+        by_count = len(finishes) - 1 - finishes_needed(finishes[-1].in_flight or 0.0)
+        if by_count < 0:
+            return None
+        start = finishes[min(by_length, by_count)]
+        return _sums(start, finishes[-1], overdue_seconds, start.at_seconds)
+
+    def _near(self, points: list[Point], times: list[float], target: float) -> Point | None:
+        """Return the point near `target` whose instant is known best; None where none is near."""
+        first, last = target - self._slack_seconds, target + self._slack_seconds
+        near = points[bisect_left(times, first) : bisect_right(times, last)]
+        return min(near, key=lambda point: _edge_cost(point, target), default=None)
+
+
+def _sums(start: Point, end: Point, overdue_seconds: float, nominal_start_seconds: float) -> WindowSums | None:
+    if start.at_seconds >= end.at_seconds:
+        return None
+    return WindowSums(
+        start_seconds=start.at_seconds,
+        end_seconds=end.at_seconds,
+        nominal_start_seconds=nominal_start_seconds,
+        nominal_end_seconds=end.at_seconds + overdue_seconds,
+        sums={name: tally.minus(start.tallies.get(name, Tally())) for name, tally in end.tallies.items()},
+    )
 
 
 def _edge_cost(point: Point, target_seconds: float) -> float:

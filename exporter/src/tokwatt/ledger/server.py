@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokwatt.ledger.timeline import Cut, Timeline
 from tokwatt.ledger.tokens import TokenAccount
-from tokwatt.readings import ServerReading
+from tokwatt.readings import Quantity, ServerReading
 
 
 class ServerLedger:
@@ -30,7 +30,8 @@ class ServerLedger:
         models = {sample.model for sample in reading.counters}
         self.last_model = models.pop() if len(models) == 1 else ""
         missed_between = previous is not None and end is not None and end > previous.at_seconds
-        idle = previous is not None and not moved and not missed_between and _at_rest(previous) and _at_rest(reading)
+        at_rest = _at_rest(reading)
+        idle = previous is not None and not moved and not missed_between and _at_rest(previous) and at_rest
         if previous is not None and reading.at_seconds - previous.at_seconds > self.max_gap_seconds:
             self.gap_seconds += reading.at_seconds - previous.at_seconds
             idle = False
@@ -42,6 +43,8 @@ class ServerLedger:
                 model=self.last_model,
                 tokens=self.account.states(),
                 uncertainty_seconds=reading.uncertainty_seconds,
+                edge=not reading.output_at_finish or at_rest or Quantity.OUTPUT in moved,
+                in_flight=(reading.requests_running or 0.0) if reading.output_at_finish else None,
             )
         )
         self.last_read = reading

@@ -19,6 +19,8 @@ class Cut:
     model: str  # model that the interval's energy belongs to, "" where unknown or several
     tokens: Mapping[str, TokenState]  # totals by model; empty where not read
     uncertainty_seconds: float = 0.0
+    edge: bool = True  # a window may begin or end here: an at-finish counter just moved, or counts as tokens are made
+    in_flight: float | None = None  # requests whose tokens are not counted before they end; None: counted as made
 
 
 class Timeline:

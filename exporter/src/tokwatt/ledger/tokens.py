@@ -72,9 +72,9 @@ class TokenAccount:
         self.resets = 0
         self._last: dict[str, float] = {}
 
-    def add(self, reading: ServerReading) -> bool:
-        """Take a reading. True if any counter moved."""
-        moved = False
+    def add(self, reading: ServerReading) -> frozenset[Quantity]:
+        """Take a reading; returns the quantities that moved."""
+        moved: set[Quantity] = set()
         reset = False
         for sample in reading.counters:
             model = self.models.get(sample.model)
@@ -89,7 +89,8 @@ class TokenAccount:
             else:
                 difference = sample.value
                 reset = True
-            moved = moved or difference > 0 or (last is not None and sample.value < last)
+            if difference > 0 or (last is not None and sample.value < last):
+                moved.add(sample.quantity)
             model.counted[sample.quantity] = model.counted.get(sample.quantity, 0.0) + difference
         for model in self.models.values():
             # Cached tokens may be counted before the prompt they belong to (vLLM counts hits when it schedules, prompts
@@ -97,7 +98,7 @@ class TokenAccount:
             difference = model.counted.get(Quantity.PROMPT, 0.0) - model.counted.get(Quantity.CACHED_INPUT, 0.0)
             model.computed_by_difference = max(model.computed_by_difference, difference)
         self.resets += reset
-        return moved
+        return frozenset(moved)
 
     def states(self) -> Mapping[str, TokenState]:
         """Copy of the totals by model."""

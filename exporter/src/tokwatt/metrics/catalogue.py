@@ -198,6 +198,18 @@ CATALOGUE: tuple[Family, ...] = (
         "Part of the live window in which both tokens and this boundary's energy were measured.",
         live.coverage,
     ),
+    _gauge(
+        "tokwatt_window_seconds",
+        ("server",),
+        'Length of the live window. Wider than configured where tokwatt_server_info says output="at_finish".',
+        live.window_length,
+    ),
+    _gauge(
+        "tokwatt_window_end_timestamp_seconds",
+        ("server",),
+        'Unix time at which the live window ends: the last finish where tokwatt_server_info says output="at_finish".',
+        live.window_end,
+    ),
     # Prices
     _gauge(
         "tokwatt_capacity_price_dollars_per_second",
@@ -214,7 +226,7 @@ CATALOGUE: tuple[Family, ...] = (
     Family(
         "tokwatt_server_info",
         Kind.GAUGE,
-        ("server", "engine", "engine_version", "role", "input", "simulated"),
+        ("server", "engine", "engine_version", "role", "input", "output", "simulated"),
         "Identity of an inference server and the configured labels; constant 1.",
         health.server_info,
         open_labels=True,

@@ -25,6 +25,7 @@ def server_info(snapshot: Snapshot) -> Iterable[Sample]:
             "engine_version": server.engine_version,
             "role": server.role,
             "input": server.input_kind,
+            "output": server.output_kind,
             "simulated": "true" if server.simulated else "false",
         }
         yield {**server.labels, **identity}, 1

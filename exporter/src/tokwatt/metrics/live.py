@@ -76,3 +76,17 @@ def coverage(snapshot: Snapshot) -> Iterable[Sample]:
     for server in snapshot.servers:
         for row in server.window.boundaries if server.window else ():
             yield {"server": server.name, "boundary": row.boundary.value}, row.coverage_ratio
+
+
+def window_length(snapshot: Snapshot) -> Iterable[Sample]:
+    """Length of the live window."""
+    for server in snapshot.servers:
+        if server.window is not None:
+            yield {"server": server.name}, server.window.end_seconds - server.window.start_seconds
+
+
+def window_end(snapshot: Snapshot) -> Iterable[Sample]:
+    """Unix time of the live window's end."""
+    for server in snapshot.servers:
+        if server.window is not None:
+            yield {"server": server.name}, snapshot.at_unix_seconds - snapshot.at_seconds + server.window.end_seconds

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tokwatt.readings import CounterSample, Malformed, Quantity
 from tokwatt.sources.tokens._exposition import Page, Series, series_id
-from tokwatt.sources.tokens._spec import REQUESTS_RUNNING, REQUESTS_WAITING, Candidate, TokenSpec
+from tokwatt.sources.tokens._spec import REQUESTS_RUNNING, REQUESTS_WAITING, Candidate, Moves, TokenSpec
 
 TOKEN_QUANTITIES = (Quantity.COMPUTED_INPUT, Quantity.PROMPT, Quantity.CACHED_INPUT, Quantity.OUTPUT)
 # Prompt tokens with and without the cached ones: the exact one is enough, so the other is neither read nor missed.
@@ -26,6 +26,7 @@ class Counted:
     requests_waiting: float | None
     missing: tuple[str, ...]
     has_tokens: bool  # at least one token counter is there
+    output_at_finish: bool = False  # output tokens appear when their request ends
 
 
 def detect(specs: Iterable[TokenSpec], page: Page) -> tuple[TokenSpec, ...]:
@@ -45,6 +46,7 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
     labels = () if model_is_fixed else spec.model_labels
     samples: list[CounterSample] = []
     offered: set[Quantity] = set()
+    output_at_finish = False
     for quantity in Quantity:
         if quantity is Quantity.PROMPT and Quantity.COMPUTED_INPUT in offered:
             continue
@@ -52,6 +54,8 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
         if chosen is None:
             continue
         offered.add(quantity)
+        if quantity is Quantity.OUTPUT:
+            output_at_finish = chosen.moves is Moves.AT_FINISH
         samples += [
             CounterSample(quantity, _model(series.labels, labels, model), series.id, value)
             for series, value in _counter_values(chosen, page, where)
@@ -62,6 +66,7 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
         requests_waiting=_total(spec, REQUESTS_WAITING, page),
         missing=_missing(spec, offered),
         has_tokens=any(quantity in offered for quantity in TOKEN_QUANTITIES),
+        output_at_finish=output_at_finish,
     )
 
 

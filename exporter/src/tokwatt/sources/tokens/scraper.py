@@ -114,6 +114,7 @@ class TokenScraper:
             engine=spec.engine,
             engine_version=self._identity.version,
             missing=counted.missing,
+            output_at_finish=counted.output_at_finish,
         )
 
     async def aclose(self) -> None:
