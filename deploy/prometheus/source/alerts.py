@@ -52,7 +52,7 @@ def _number(series: str, extra: str, shown: str) -> str:
 def _absent(settings: Settings) -> Alert:
     return Alert(
         "TokwattAbsent",
-        f'absent(up{{job="{settings.job}"}}) and absent(tokwatt_build_info)',
+        f'absent(up{{job="{settings.job}"}}) and on () absent(tokwatt_build_info)',
         settings.absent_for_seconds,
         CRITICAL,
         MEASUREMENT,
@@ -89,8 +89,9 @@ def _reload_failed(settings: Settings) -> Alert:
         WARNING,
         MEASUREMENT,
         "tokwatt on {{ $labels.instance }} runs an old configuration",
-        "The last reload of the configuration of {{ $labels.instance }}" + IN + " failed. The exporter runs on with "
-        "the one before; after a restart it would not start. Prices and ownership may be out of date.",
+        "For " + duration(settings.reload_for_seconds) + " or more, {{ $labels.instance }}" + IN + " has not been able "
+        "to load its configuration file. It runs on with the one before; after a restart it would not start. Prices "
+        "and ownership may be out of date.",
         "The exporter could not load the present configuration file and kept the last good one.",
     )
 
@@ -156,8 +157,9 @@ def _missing_series(settings: Settings) -> Alert:
         WARNING,
         MEASUREMENT,
         "{{ $labels.source }} does not show {{ $labels.series }}",
-        "Inference server {{ $labels.source }}, read by {{ $labels.instance }}" + IN + ", answers but lacks the "
-        "series {{ $labels.series }}. What tokwatt counts from it is absent.",
+        "Inference server {{ $labels.source }}, read by {{ $labels.instance }}" + IN + ", answers but has "
+        f"lacked the series {{{{ $labels.series }}}} for {duration(settings.missing_series_for_seconds)}. What tokwatt "
+        "counts from it is absent.",
         "A healthy server lacks a series that tokwatt reads, as after a renaming upgrade.",
     )
 

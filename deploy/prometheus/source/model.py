@@ -40,10 +40,9 @@ class Settings:
 
     baseline_range_seconds: float = setting(7 * DAY, "history that efficiency is compared with", scales=True)
     baseline_delay_seconds: float = setting(30 * MINUTE, "newest history left out of the baseline", scales=True)
-    baseline_interval_seconds: float = setting(2 * MINUTE, "how often the baseline is evaluated", scales=True)
-    comparable_load_ratio: float = setting(0.25, "history counts where output tokens/s were this close to now")
-    comparable_mix_ratio: float = setting(0.5, "and where input per output token was this close to now")
-    history_samples: float = setting(12, "comparable five-minute samples without which there is no baseline")
+    load_cells_per_octave: float = setting(4, "cells of output tokens/s from one doubling to the next")
+    mix_cells_per_octave: float = setting(2, "cells of input per output token from one doubling to the next")
+    history_samples: float = setting(12, "samples, one every short window, that a cell of load and mix needs")
     busy_tokens_per_second: float = setting(10, "output tokens/s below which efficiency is not judged")
     efficiency_ratio: float = setting(0.8, "share of the expected tokens per joule below which it is a regression")
     efficiency_for_seconds: float = setting(30 * MINUTE, "efficiency below that share", scales=True)

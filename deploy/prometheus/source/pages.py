@@ -33,20 +33,22 @@ comparison with the last hour would therefore page every evening, and one with a
 one machine. `TokwattEfficiencyRegression` compares a server with itself:
 
 1. `server:tokwatt_output_tokens_per_joule:ratio_rate5m` is recorded all the time, for instants with enough coverage.
-2. Every {baseline_interval}, the samples of the last {baseline_range}, less the newest {baseline_delay}, are searched
-   for five-minute samples taken at comparable load: output tokens per second within {load:.0%} of now, and input
-   tokens per output token within {mix:.0%} of now. Long prompts cost joules that answers do not show, hence the second
-   condition.
-3. Their median is `server:tokwatt_expected_output_tokens_per_joule:median7d`, their number
-   `server:tokwatt_expected_output_tokens_per_joule:count7d`.
-4. `server:tokwatt_efficiency:ratio` is live / expected. It is absent below {busy:g} output tokens per second and with
-   fewer than {samples:g} comparable samples, so a new server, or a load never seen before, is silent, not wrong.
-5. Below {efficiency:g} for {efficiency_for} the alert fires, on GPU energy where a GPU is metered, else on host energy.
+2. Each instant belongs to a cell of load and mix, `server:tokwatt_load_cell:info_rate5m`. Cells of load (output tokens
+   per second) are {load_width:.0%} wide, cells of mix (input tokens per output token) {mix_width:.0%}: long prompts
+   cost joules that answers do not show. Below {busy:g} output tokens per second there is no cell.
+3. Every {sample}, `server:tokwatt_output_tokens_per_joule:by_load` keeps the value together with its cell.
+4. `server:tokwatt_output_tokens_per_joule:median7d` is the median over the last {baseline_range}, less the newest
+   {baseline_delay}, for each cell with at least {samples:g} samples: the server's own efficiency curve.
+5. `server:tokwatt_expected_output_tokens_per_joule:median7d` picks the cell of now, and
+   `server:tokwatt_efficiency:ratio_rate5m` is live / expected. A new server, or a load never seen before, has no such
+   cell: silent, not wrong.
+6. Below {efficiency:g} for {efficiency_for} the alert fires, on GPU energy where a GPU is metered, else on host energy.
 
-Limits. A median moves: after about half of {baseline_range} at a lower level, that level is the expected one, and the
-alert ends by itself. A deliberate change (another model under the same server name, another power limit) looks like a
-regression until then: rename the server, or silence the alert. The search is a subquery over {baseline_range}; at one
-sample per five minutes that is about 2,000 samples per server, boundary and evaluation.
+Limits. A median moves: after about half of {baseline_range} of that load at a lower level, the lower level is the
+expected one, and the alert ends by itself. A deliberate change (another model under the same server name, another power
+limit) looks like a regression until then: rename the server, or silence the alert. A load that leaves known cells
+interrupts the alert. Inside one cell, load alone can explain up to about a fifth of tokens per joule where power hardly
+depends on load; the threshold leaves room for that, but not for much more.
 """
 _RECORDING = """\
 # Recording rules
@@ -62,7 +64,8 @@ Names are API, like those of the exporter.
 - A ratio is a sum divided by a sum. Averages of these series over servers are wrong; take the next level instead.
 - Tokens per joule hold only servers whose mean `tokwatt_window_coverage_ratio` over the window is at least
   {coverage:g}: in both sums or in neither, so a server whose meter is down cannot make its namespace look efficient.
-- Cost ratios hold only tokens of servers that have a price. Dollars are capacity plus energy. Where a lease includes
+- Cost ratios hold only tokens of servers that have a price. Dollars are capacity plus energy, as counted: energy that
+  no meter measured costs nothing here. Where a lease includes
   electricity (`includes_electricity`), take `component="capacity"` alone: the counters do not show that the lease has
   paid for the energy already.
 - At level `model`, a server with several models at once counts for none: no measurement divides its energy.
@@ -102,11 +105,11 @@ def alerts_page(groups: Iterable[Group], settings: Settings, command: str) -> st
         lines.append("")
     lines.append(
         _EFFICIENCY.format(
-            baseline_interval=duration(settings.baseline_interval_seconds),
+            sample=duration(settings.short_seconds),
             baseline_range=duration(settings.baseline_range_seconds),
             baseline_delay=duration(settings.baseline_delay_seconds),
-            load=settings.comparable_load_ratio,
-            mix=settings.comparable_mix_ratio,
+            load_width=2 ** (1 / settings.load_cells_per_octave) - 1,
+            mix_width=2 ** (1 / settings.mix_cells_per_octave) - 1,
             busy=settings.busy_tokens_per_second,
             samples=settings.history_samples,
             efficiency=settings.efficiency_ratio,

@@ -21,12 +21,14 @@ LEVELS = {
     "cluster": "cluster",
 }
 BUDGET = "tokwatt:budget_dollars_per_million_output_tokens"
-EFFICIENCY = "server:tokwatt_efficiency:ratio"
-EXPECTED = "server:tokwatt_expected_output_tokens_per_joule:median7d"
-SAMPLES = "server:tokwatt_expected_output_tokens_per_joule:count7d"
 LIVE = "server:tokwatt_output_tokens_per_joule:ratio_rate5m"
 LOAD = "server:tokwatt_output_tokens:rate5m"
 MIX = "server:tokwatt_input_tokens_per_output_token:ratio_rate5m"
+CELL = "server:tokwatt_load_cell:info_rate5m"
+HISTORY = "server:tokwatt_output_tokens_per_joule:by_load"
+LEVELS_BY_LOAD = "server:tokwatt_output_tokens_per_joule:median7d"
+EXPECTED = "server:tokwatt_expected_output_tokens_per_joule:median7d"
+EFFICIENCY = "server:tokwatt_efficiency:ratio_rate5m"
 
 
 def recording_groups(settings: Settings) -> tuple[Group, ...]:
@@ -35,7 +37,8 @@ def recording_groups(settings: Settings) -> tuple[Group, ...]:
         Group("tokwatt-budget", (_budget(settings),)),
         Group("tokwatt-rates-5m", tuple(_window("5m", settings.short_seconds, settings))),
         Group("tokwatt-rates-1h", tuple(_window("1h", settings.long_seconds, settings))),
-        Group("tokwatt-baseline", tuple(_baseline(settings)), settings.baseline_interval_seconds),
+        Group("tokwatt-efficiency", tuple(_efficiency(settings))),
+        Group("tokwatt-history", tuple(_history(settings)), settings.short_seconds),
     )
 
 
@@ -153,12 +156,13 @@ def _ratios(level: str, labels: str, name: str) -> Iterator[Recording]:
     # Energy of a server with several models is no single model's, so its tokens must not count for one either.
     matched = f" and ({watts} > 0)" if level == "model" else ""
     for metric, text in (("output_tokens", "output"), ("processed_tokens", "input and output")):
+        tokens = f"server_model:tokwatt_covered_{metric}:rate{name}"
         yield Recording(
             f"{level}:tokwatt_{metric}_per_joule:ratio_rate{name}",
             f"""\
-sum by ({labels}, boundary) (server_model:tokwatt_covered_{metric}:rate{name}{matched})
+sum by ({labels}, boundary) ({tokens}{matched})
 /
-(sum by ({labels}, boundary) ({watts}) > 0)""",
+(sum by ({labels}, boundary) ({watts} and on ({SERVER}, boundary) {tokens}) > 0)""",
             f"Tokens per watt-second: {text} tokens / energy given, idle included.",
             "tokens per joule",
         )
@@ -232,39 +236,56 @@ def _server_state(name: str, window: str) -> Iterator[Recording]:
     )
 
 
-def _baseline(settings: Settings) -> Iterator[Recording]:
-    """Compare with the server's own level: the median of all history at comparable load and mix.
+def _history(settings: Settings) -> Iterator[Recording]:
+    """Sample tokens per joule by load, seldom: a week of it is read at each evaluation."""
+    yield Recording(
+        HISTORY,
+        f"{LIVE} * on ({SERVER}) group_left (load, mix) {CELL}",
+        "Tokens per joule by cell of load and mix: the history that levels are taken from.",
+        "tokens per joule",
+    )
+    past = f"{HISTORY}[{duration(settings.baseline_range_seconds)}] offset {duration(settings.baseline_delay_seconds)}"
+    yield Recording(
+        LEVELS_BY_LOAD,
+        f"""\
+quantile_over_time(0.5, {past})
+and
+count_over_time({past}) >= {settings.history_samples:g}""",
+        "Median of that history, for every cell with enough samples: the server's efficiency curve.",
+        "tokens per joule",
+    )
 
-    `@ end()` pins a selector to the evaluation time, so that every sample of the subquery is held against now.
-    """
-    load, mix = settings.comparable_load_ratio, settings.comparable_mix_ratio
-    history = f"""\
-  {LIVE}
-  and on ({SERVER}) ({LOAD} >= {1 - load:g} * {LOAD} @ end())
-  and on ({SERVER}) ({LOAD} <= {1 + load:g} * {LOAD} @ end())
-  and on ({SERVER}) ({MIX} >= {1 - mix:g} * {MIX} @ end())
-  and on ({SERVER}) ({MIX} <= {1 + mix:g} * {MIX} @ end())
-)[{duration(settings.baseline_range_seconds)}:{duration(settings.short_seconds)}] offset \
-{duration(settings.baseline_delay_seconds)})"""
+
+def _efficiency(settings: Settings) -> Iterator[Recording]:
+    """Compare with the server's own level at the present load and mix."""
+    load, mix = settings.load_cells_per_octave, settings.mix_cells_per_octave
+    busy = f"{LOAD} >= {settings.busy_tokens_per_second:g}"
+    yield Recording(
+        CELL,
+        f"""\
+count_values by ({SERVER}) ("load", floor(2 ^ (floor({load:g} * log2({busy})) / {load:g})))
+* on ({SERVER}) group_left (mix)
+count_values by ({SERVER}) (
+  "mix", floor(100 * 2 ^ (floor({mix:g} * log2(clamp_min({MIX}, 0.01))) / {mix:g})) / 100
+)""",
+        "Constant 1: the cell of load (`load`, output tokens/s) and mix (`mix`, input per output token) of now, each "
+        "by its lower edge; absent at low traffic.",
+        "",
+    )
+    recent = duration(3 * settings.short_seconds)  # the history is sampled seldom; one sample may be late
     yield Recording(
         EXPECTED,
-        f"quantile_over_time(0.5, (\n{history}",
-        "What this server gave at comparable load and mix: the median of the samples that count7d counts.",
+        f"""\
+sum by ({SERVER}, boundary) (
+  last_over_time({LEVELS_BY_LOAD}[{recent}])
+  and on ({SERVER}, load, mix) {CELL}
+)""",
+        "What this server usually gives at its present load and mix.",
         "tokens per joule",
     )
     yield Recording(
-        SAMPLES,
-        f"count_over_time((\n{history}",
-        "Samples of the last seven days at comparable load and mix.",
-        "samples",
-    )
-    yield Recording(
         EFFICIENCY,
-        f"""\
-{LIVE}
-/
-({EXPECTED} and {SAMPLES} >= {settings.history_samples:g})
-and on ({SERVER}) ({LOAD} >= {settings.busy_tokens_per_second:g})""",
+        f"{LIVE} / {EXPECTED}",
         "Live / expected tokens per joule; absent at low traffic and with too little history.",
         "ratio",
     )
