@@ -202,11 +202,7 @@ def _efficiency(settings: Settings) -> Alert:
     fmt = '{{ . | first | value | printf "%.3g" }}'
     return Alert(
         "TokwattEfficiencyRegression",
-        f"""\
-(
-  {EFFICIENCY}{{boundary="gpu"}}
-  or on ({SERVER}) {EFFICIENCY}{{boundary="host"}}
-) < {settings.efficiency_ratio:g}""",
+        f"{EFFICIENCY} < {settings.efficiency_ratio:g}",
         settings.efficiency_for_seconds,
         WARNING,
         EFFICIENCY_AREA,
@@ -217,7 +213,8 @@ def _efficiency(settings: Settings) -> Alert:
         + _number(LIVE, ",boundary=%q", fmt + " tokens per joule ")
         + "at boundary {{ $labels.boundary }}"
         + _number(EXPECTED, ",boundary=%q", ", where " + fmt + " is its median at comparable load")
-        + f" over {duration(settings.baseline_range_seconds)}: {{{{ $value | humanizePercentage }}}}, below "
+        + f" over {duration(settings.baseline_range_seconds)} until {duration(settings.baseline_delay_seconds)} ago: "
+        f"{{{{ $value | humanizePercentage }}}}, below "
         f"{settings.efficiency_ratio:.0%}.",
         "Tokens per joule fell below the server's own level at comparable load and mix. Silent at low traffic and "
         "with too little history.",

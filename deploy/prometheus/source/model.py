@@ -39,7 +39,7 @@ class Settings:
     reset_window_seconds: float = setting(HOUR, "where counter resets are counted", scales=True)
 
     baseline_range_seconds: float = setting(7 * DAY, "history that efficiency is compared with", scales=True)
-    baseline_delay_seconds: float = setting(30 * MINUTE, "newest history left out of the baseline", scales=True)
+    baseline_delay_seconds: float = setting(DAY, "newest history left out of the baseline", scales=True)
     load_cells_per_octave: float = setting(4, "cells of output tokens/s from one doubling to the next")
     mix_cells_per_octave: float = setting(2, "cells of input per output token from one doubling to the next")
     history_samples: float = setting(12, "samples, one every short window, that a cell of load and mix needs")

@@ -33,22 +33,26 @@ comparison with the last hour would therefore page every evening, and one with a
 one machine. `TokwattEfficiencyRegression` compares a server with itself:
 
 1. `server:tokwatt_output_tokens_per_joule:ratio_rate5m` is recorded all the time, for instants with enough coverage.
-2. Each instant belongs to a cell of load and mix, `server:tokwatt_load_cell:info_rate5m`. Cells of load (output tokens
+2. A server is judged by its GPUs' energy, or its host's where no GPU is metered:
+   `server:tokwatt_judged_output_tokens_per_joule:ratio_rate5m`.
+3. Each instant belongs to a cell of load and mix, `server:tokwatt_load_cell:info_rate5m`. Cells of load (output tokens
    per second) are {load_width:.0%} wide, cells of mix (input tokens per output token) {mix_width:.0%}: long prompts
-   cost joules that answers do not show. Below {busy:g} output tokens per second there is no cell.
-3. Every {sample}, `server:tokwatt_output_tokens_per_joule:by_load` keeps the value together with its cell.
-4. `server:tokwatt_output_tokens_per_joule:median7d` is the median over the last {baseline_range}, less the newest
-   {baseline_delay}, for each cell with at least {samples:g} samples: the server's own efficiency curve.
-5. `server:tokwatt_expected_output_tokens_per_joule:median7d` picks the cell of now, and
+   cost joules that answers do not show. There are four grids of cells, shifted by half a cell, so that a load on an
+   edge is in the middle of another cell. Below {busy:g} output tokens per second there is no cell.
+4. Every {sample}, `server:tokwatt_judged_output_tokens_per_joule:by_load` keeps the value together with its cells.
+5. `server:tokwatt_judged_output_tokens_per_joule:median7d` is the median over {baseline_range} that end
+   {baseline_delay} ago, for each cell with at least {samples:g} samples: the server's own efficiency curve.
+6. `server:tokwatt_expected_output_tokens_per_joule:median7d` picks the cells of now, weighted by their samples, and
    `server:tokwatt_efficiency:ratio_rate5m` is live / expected. A new server, or a load never seen before, has no such
    cell: silent, not wrong.
-6. Below {efficiency:g} for {efficiency_for} the alert fires, on GPU energy where a GPU is metered, else on host energy.
+7. Below {efficiency:g} for {efficiency_for} the alert fires.
 
-Limits. A median moves: after about half of {baseline_range} of that load at a lower level, the lower level is the
-expected one, and the alert ends by itself. A deliberate change (another model under the same server name, another power
-limit) looks like a regression until then: rename the server, or silence the alert. A load that leaves known cells
-interrupts the alert. Inside one cell, load alone can explain up to about a fifth of tokens per joule where power hardly
-depends on load; the threshold leaves room for that, but not for much more.
+Limits. There is no alert on a server's first day: the newest {baseline_delay} are left out, so that a regression does
+not become its own standard. After that, and at the latest after about half of {baseline_range} of that load at a lower
+level, the lower level is the expected one, and the alert ends by itself. A deliberate change (another model under the
+same server name, another power limit) looks like a regression until then: rename the server, or silence the alert. A
+load that leaves known cells interrupts the alert. Inside one cell, load and mix alone can explain up to about a fifth
+of tokens per joule each; the threshold leaves room for one of them.
 """
 _RECORDING = """\
 # Recording rules

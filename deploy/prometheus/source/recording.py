@@ -24,9 +24,11 @@ BUDGET = "tokwatt:budget_dollars_per_million_output_tokens"
 LIVE = "server:tokwatt_output_tokens_per_joule:ratio_rate5m"
 LOAD = "server:tokwatt_output_tokens:rate5m"
 MIX = "server:tokwatt_input_tokens_per_output_token:ratio_rate5m"
+JUDGED = "server:tokwatt_judged_output_tokens_per_joule:ratio_rate5m"
 CELL = "server:tokwatt_load_cell:info_rate5m"
-HISTORY = "server:tokwatt_output_tokens_per_joule:by_load"
-LEVELS_BY_LOAD = "server:tokwatt_output_tokens_per_joule:median7d"
+HISTORY = "server:tokwatt_judged_output_tokens_per_joule:by_load"
+LEVEL_OF_CELL = "server:tokwatt_judged_output_tokens_per_joule:median7d"
+SAMPLES_OF_CELL = "server:tokwatt_judged_output_tokens_per_joule:count7d"
 EXPECTED = "server:tokwatt_expected_output_tokens_per_joule:median7d"
 EFFICIENCY = "server:tokwatt_efficiency:ratio_rate5m"
 
@@ -236,56 +238,79 @@ def _server_state(name: str, window: str) -> Iterator[Recording]:
     )
 
 
+def _efficiency(settings: Settings) -> Iterator[Recording]:
+    """Compare with the server's own level at the present load and mix."""
+    yield Recording(
+        JUDGED,
+        f'{LIVE}{{boundary="gpu"}} or on ({SERVER}) {LIVE}{{boundary="host"}}',
+        "Tokens per joule that a server is judged by: of its GPUs, or of its host where no GPU is metered.",
+        "tokens per joule",
+    )
+    # Four grids, shifted by half a cell: a load on the edge of a cell is in the middle of another one.
+    shifts = [(load, mix) for load in (0, 0.5) for mix in (0, 0.5)]
+    yield from (_cell(settings, str(grid), *shift) for grid, shift in enumerate(shifts))
+    recent = duration(3 * settings.short_seconds)  # the history is sampled seldom; one sample may be late
+    level, samples = (f"last_over_time({series}[{recent}])" for series in (LEVEL_OF_CELL, SAMPLES_OF_CELL))
+    now = f"and on ({SERVER}, grid, load, mix) {CELL}"
+    yield Recording(
+        EXPECTED,
+        f"""\
+sum by ({SERVER}, boundary) ({level} * {samples} {now})
+/
+sum by ({SERVER}, boundary) ({samples} and {level} {now})""",
+        "What this server usually gives at its present load and mix: levels of its cells, weighted by samples.",
+        "tokens per joule",
+    )
+    yield Recording(
+        EFFICIENCY,
+        f"{JUDGED} / {EXPECTED}",
+        "Live / expected tokens per joule; absent at low traffic and with too little history.",
+        "ratio",
+    )
+
+
+def _cell(settings: Settings, grid: str, load_shift: float, mix_shift: float) -> Recording:
+    load = _edge(f"{LOAD} >= {settings.busy_tokens_per_second:g}", settings.load_cells_per_octave, load_shift)
+    mix = _edge(f"clamp_min({MIX}, 0.01)", settings.mix_cells_per_octave, mix_shift)
+    return Recording(
+        CELL,
+        f"""\
+count_values by ({SERVER}) ("load", {load})
+* on ({SERVER}) group_left (mix)
+count_values by ({SERVER}) ("mix", {mix})""",
+        "Constant 1: cells of load (`load`, output tokens/s) and mix (`mix`, input per output token) of now, named by "
+        "their lower edges, in four grids; absent at low traffic.",
+        "",
+        {"grid": grid},
+    )
+
+
+def _edge(value: str, cells_per_octave: float, shift: float) -> str:
+    """Lower edge of the cell of a value, to two decimals."""
+    moved = f" + {shift:g}" if shift else ""
+    back = f" - {shift:g}" if shift else ""
+    place = f"floor({cells_per_octave:g} * log2({value}){moved})"
+    return f"floor(100 * 2 ^ (({place}{back}) / {cells_per_octave:g})) / 100"
+
+
 def _history(settings: Settings) -> Iterator[Recording]:
-    """Sample tokens per joule by load, seldom: a week of it is read at each evaluation."""
+    """Sample tokens per joule by cell, seldom: a week of it is read at each evaluation."""
     yield Recording(
         HISTORY,
-        f"{LIVE} * on ({SERVER}) group_left (load, mix) {CELL}",
+        f"{CELL} * on ({SERVER}) group_left (boundary) {JUDGED}",
         "Tokens per joule by cell of load and mix: the history that levels are taken from.",
         "tokens per joule",
     )
     past = f"{HISTORY}[{duration(settings.baseline_range_seconds)}] offset {duration(settings.baseline_delay_seconds)}"
     yield Recording(
-        LEVELS_BY_LOAD,
-        f"""\
-quantile_over_time(0.5, {past})
-and
-count_over_time({past}) >= {settings.history_samples:g}""",
+        SAMPLES_OF_CELL,
+        f"count_over_time({past}) >= {settings.history_samples:g}",
+        "Samples of that history, for every cell that has enough.",
+        "samples",
+    )
+    yield Recording(
+        LEVEL_OF_CELL,
+        f"quantile_over_time(0.5, {past}) and {SAMPLES_OF_CELL}",
         "Median of that history, for every cell with enough samples: the server's efficiency curve.",
         "tokens per joule",
-    )
-
-
-def _efficiency(settings: Settings) -> Iterator[Recording]:
-    """Compare with the server's own level at the present load and mix."""
-    load, mix = settings.load_cells_per_octave, settings.mix_cells_per_octave
-    busy = f"{LOAD} >= {settings.busy_tokens_per_second:g}"
-    yield Recording(
-        CELL,
-        f"""\
-count_values by ({SERVER}) ("load", floor(2 ^ (floor({load:g} * log2({busy})) / {load:g})))
-* on ({SERVER}) group_left (mix)
-count_values by ({SERVER}) (
-  "mix", floor(100 * 2 ^ (floor({mix:g} * log2(clamp_min({MIX}, 0.01))) / {mix:g})) / 100
-)""",
-        "Constant 1: the cell of load (`load`, output tokens/s) and mix (`mix`, input per output token) of now, each "
-        "by its lower edge; absent at low traffic.",
-        "",
-    )
-    recent = duration(3 * settings.short_seconds)  # the history is sampled seldom; one sample may be late
-    yield Recording(
-        EXPECTED,
-        f"""\
-sum by ({SERVER}, boundary) (
-  last_over_time({LEVELS_BY_LOAD}[{recent}])
-  and on ({SERVER}, load, mix) {CELL}
-)""",
-        "What this server usually gives at its present load and mix.",
-        "tokens per joule",
-    )
-    yield Recording(
-        EFFICIENCY,
-        f"{LIVE} / {EXPECTED}",
-        "Live / expected tokens per joule; absent at low traffic and with too little history.",
-        "ratio",
     )
