@@ -2,8 +2,9 @@
 a webhook.
 
 Rules are those of the shipped tables with every duration 30 times shorter (5m is 10 s), and the efficiency baseline is
-shorter still: three samples that end 10 s ago, where twelve that end a day ago are shipped. Expressions, names, thresholds and texts are the shipped
-ones; that the shipped durations do what they should is shown by promtool on made-up series (test_rules.py).
+shorter still: three samples that end 10 s ago, where twelve that end a day ago are shipped. Expressions, names,
+thresholds and texts are the shipped ones; that the shipped durations do what they should is shown by promtool on
+made-up series (test_rules.py).
 """
 
 from __future__ import annotations
