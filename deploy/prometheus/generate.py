@@ -1,4 +1,4 @@
-"""Writes the rule files and their pages from the tables: `python -m deploy.prometheus.generate`, at the root.
+"""Writes the rule files and their pages from the tables: `python -m deploy.prometheus.generate`, at the root (`make rules`).
 
 `--check` writes nothing and exits with 1 and a diff where a file is not current.
 """
