@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the environments are built in one folder
-.PHONY: help setup tools demo demo-real test test-fast check fmt lint type docs dashboards golden chart bench clean
+.PHONY: help setup tools demo demo-real test test-fast check fmt lint type docs dashboards rules golden chart bench clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +31,12 @@ tools: $(VENV)/.dev ## install (as root) or name the external programs of the te
 	@$(BIN)/python tests/support/install_tools.py
 
 fmt: $(VENV)/.dev ## format the code
-	$(BIN)/ruff format exporter tests dashboards helm
-	$(BIN)/ruff check --fix exporter tests dashboards helm
+	$(BIN)/ruff format exporter tests dashboards helm deploy
+	$(BIN)/ruff check --fix exporter tests dashboards helm deploy
 
 lint: $(VENV)/.dev ## ruff and spelling
-	$(BIN)/ruff format --check exporter tests dashboards helm
-	$(BIN)/ruff check exporter tests dashboards helm
+	$(BIN)/ruff format --check exporter tests dashboards helm deploy
+	$(BIN)/ruff check exporter tests dashboards helm deploy
 	$(BIN)/codespell exporter/src dashboards/source tests .ci README.md helm $(wildcard docs changes deploy) Makefile pyproject.toml
 
 type: $(VENV)/.dev ## mypy, strict
@@ -52,6 +52,10 @@ docs: $(VENV)/.dev ## write the generated pages of docs/ anew; then read the dif
 dashboards: $(VENV)/.dev ## write the Grafana dashboards anew; then read the diff
 	$(BIN)/python dashboards/generate.py
 	git diff --stat -- dashboards
+
+rules: $(VENV)/.dev ## write the Prometheus rules, alerts and their pages anew; then read the diff, and `make chart`
+	$(BIN)/python -m deploy.prometheus.generate
+	git diff --stat -- deploy docs
 
 golden: $(VENV)/.dev ## write the golden files anew; then read the diff
 	TOKWATT_WRITE_GOLDEN=1 $(BIN)/pytest -q -m 'not e2e' tests/unit

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from tokwatt.app.build import Workshop
 from tokwatt.config.reference import render_reference
+from tokwatt.metrics.reference import render_metrics_reference
 
 
 def pages() -> Mapping[str, str]:
     """Return every generated page by file name."""
     workshop = Workshop()
-    return {"configuration.md": render_reference(workshop.power_specs, workshop.engines)}
+    return {
+        "configuration.md": render_reference(workshop.power_specs, workshop.engines),
+        "metrics.md": render_metrics_reference(),
+    }
 
 
 def main(folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Prometheus rules and alerts of tokwatt: tables, generator, and the files they write."""

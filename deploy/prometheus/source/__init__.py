@@ -1,0 +1,1 @@
+"""Tables that the rule files and their pages are written from."""
