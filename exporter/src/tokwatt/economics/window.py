@@ -215,11 +215,11 @@ class Window:
             return None
         times = [point.at_seconds for point in finishes]
         target = times[-1] + overdue_seconds - self._window_seconds
-        by_length = max(0, bisect_right(times, target) - 1)
+        by_length = self._near(finishes, times, target) or finishes[max(0, bisect_right(times, target) - 1)]
         by_count = len(finishes) - 1 - finishes_needed(finishes[-1].in_flight or 0.0)
         if by_count < 0:
             return None
-        start = finishes[min(by_length, by_count)]
+        start = min(by_length, finishes[by_count], key=lambda point: point.at_seconds)
         return _sums(start, finishes[-1], overdue_seconds, start.at_seconds)
 
     def _near(self, points: list[Point], times: list[float], target: float) -> Point | None:
