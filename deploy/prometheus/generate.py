@@ -1,6 +1,6 @@
-"""Writes the rule files and their pages from the tables: `python -m deploy.prometheus.generate`, at the root (`make rules`).
+"""Writes the rule files and their pages from the tables: `python -m deploy.prometheus.generate`, at the root.
 
-`--check` writes nothing and exits with 1 and a diff where a file is not current.
+`make rules` calls it. `--check` writes nothing and exits with 1 and a diff where a file is not current.
 """
 
 from __future__ import annotations

@@ -21,9 +21,14 @@ Route by `severity` (`critical`: nothing is measured, act now; `warning`: act in
 (`measurement`, `efficiency`, `cost`). Labels of the scrape target (`cluster`, `namespace`, `job`, `instance`) are kept
 where they are set; without `cluster` or `namespace` everything works, those labels are just absent.
 
-Job name: only `TokwattAbsent` names the job, `tokwatt`. With another job name it stays quiet as long as one exporter
-answers, and fires beside `TokwattDown` when none does. `{command} --job NAME --output DIRECTORY` writes the rules for
-another name; `--runbook-base URL` points `runbook_url` at your own copy of the runbooks.
+Job name: `TokwattAbsent` and `TokwattDown` name the job, `tokwatt`, and both know exporters of any other job by what
+they showed before. So with another job name all works while an exporter answers; if none does, both fire. These write
+the rules for another name, or with `runbook_url` at your own copy of the runbooks:
+
+```sh
+{command} --job NAME --output DIRECTORY
+{command} --runbook-base URL --output DIRECTORY
+```
 """
 _EFFICIENCY = """\
 ## How the efficiency regression is found
