@@ -43,7 +43,9 @@ given. `idle` and `unsplit` are always there; a split that cannot be measured is
 
 **The live window.** All live gauges of a server cover the last `window_seconds` (60 unless configured), ended where
 both its tokens and its energy are known, tokens and energy of a ratio over exactly the same instants. After a start
-the window is as long as the time since. `tokwatt_window_coverage_ratio` says which part of it was measured; below
+the window is as long as the time since. An engine that counts output only when a request finishes
+(`output="at_finish"`) has a window that ends at a finish and may be wider: `tokwatt_window_seconds` is its true
+length. `tokwatt_window_coverage_ratio` says which part of it was measured; below
 `min_coverage` (0.9 unless configured) the gauges at that boundary are absent.
 
 **Several models.** Energy of a server that serves several models at once belongs to no single one: it has
