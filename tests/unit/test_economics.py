@@ -14,7 +14,7 @@ from tokwatt.economics.host_split import Share, shares
 from tokwatt.economics.picture import meter_totals, server_snapshots
 from tokwatt.economics.plan import Capacity, Pace, Plan, Prices, ResponsePlan, ServerPlan
 from tokwatt.ledger.ledger import Ledger
-from tokwatt.readings import Boundary
+from tokwatt.readings import Boundary, ServerReading
 from tokwatt.snapshot import Component, Given, Phase, ServerSnapshot
 from tokwatt.units import dollars_per_joule, dollars_per_second, tokens_per_kwh
 
@@ -403,3 +403,18 @@ class TestAnyHistory:
         once.settle(end)
         measured = {key: value for key, value in counters(once).items() if key[0] == "measured"}
         assert {key: counters(often)[key] for key in measured} == pytest.approx(measured, rel=1e-9, abs=1e-6)
+
+
+class TestFollower:
+    def test_a_node_without_tokens_gets_its_energy_and_cost(self):
+        books = books_of()
+        for second in range(70):
+            books.ledger.add_power(gpu_pass(second, {0: 500.0 * second}), 3.5)
+            books.ledger.add_server(ServerReading("chat", second + 0.01, 0.0, (), engine="none"), 3.5)
+            books.settle(second + 0.02)
+        follower = snapshot(books, 69.02)
+        assert unsplit(follower).joules[Given.GPU] == pytest.approx(500 * 69)
+        assert unsplit(follower).dollars[Component.CAPACITY] > 0
+        assert follower.window.boundaries[0].power_watts == pytest.approx(500)
+        assert follower.window.models == ()
+        balance(books)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from tokwatt.config import MeterConfig, ServerConfig
-from tokwatt.readings import Clock, PowerSource, PowerSourceSpec, SourceContext
+from tokwatt.config import MeterConfig, ServerConfig, TokenOrigin
+from tokwatt.readings import Clock, PowerSource, PowerSourceSpec, SourceContext, TokenSource
 from tokwatt.sources import power, tokens
 from tokwatt.sources._http import Access, Http
+from tokwatt.sources.tokens._follower import Follower
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import GENERIC, TokenSpec, spec_from_mapping
 
@@ -27,8 +28,10 @@ class Workshop:
         """Values that `engine:` may have."""
         return (*self.token_specs, GENERIC)
 
-    def token_source(self, server: ServerConfig) -> TokenScraper:
+    def token_source(self, server: ServerConfig) -> TokenSource:
         """Build the reader of one inference server. Raises ValueError for a spec that cannot be used."""
+        if server.tokens is TokenOrigin.NONE:
+            return Follower(server.name, self.clock)
         return TokenScraper(
             server.name,
             server.url,

@@ -52,7 +52,8 @@ def setup_of(config: Config, workshop: Workshop) -> Setup:
 
 
 def _token_entry(server: ServerConfig, workshop: Workshop) -> TokenEntry:
-    return TokenEntry(server, safe_url(server.url), lambda: workshop.token_source(server))
+    target = safe_url(server.url) if server.url else "no tokens"
+    return TokenEntry(server, target, lambda: workshop.token_source(server))
 
 
 def _power_entry(meter: MeterConfig, workshop: Workshop) -> PowerEntry:

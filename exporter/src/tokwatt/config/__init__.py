@@ -15,6 +15,7 @@ from tokwatt.config.schema import (
     ResponseConfig,
     Role,
     ServerConfig,
+    TokenOrigin,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ResponseConfig",
     "Role",
     "ServerConfig",
+    "TokenOrigin",
     "environment_defaults",
     "load_config",
     "parse_listen",

@@ -8,7 +8,7 @@ from itertools import chain
 
 from tokwatt.config.binder import Binder
 from tokwatt.config.mistakes import nearest, shown
-from tokwatt.config.schema import Config, GpuSelection, MeterConfig
+from tokwatt.config.schema import Config, GpuSelection, MeterConfig, TokenOrigin
 from tokwatt.readings import Boundary, PowerSourceSpec
 
 
@@ -16,6 +16,7 @@ def check(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceS
     """Run every check. `config` may hold stand-ins for values whose mistakes are known."""
     _window(config, binder)
     _names(config, binder)
+    _urls(config, binder)
     _engines(config, binder, engines)
     _gpu_owners(config, binder)
     _meter_owners(config, binder)
@@ -53,6 +54,24 @@ def _names(config: Config, binder: Binder) -> None:
                 "give this meter a name" if implied else "names are unique among servers and meters",
             )
         owners.setdefault(name, kind)
+
+
+def _urls(config: Config, binder: Binder) -> None:
+    for index, server in enumerate(config.servers):
+        path = f"servers[{index}].url"
+        without = server.tokens is TokenOrigin.NONE
+        if without and server.url:
+            binder.report.mistake(
+                binder.place(path), path, "has no effect with `tokens: none`", "remove one of the two keys"
+            )
+        a_mapping = bool(server.name)
+        if not without and not server.url and a_mapping and not binder.report.has_mistake(path):
+            binder.report.mistake(
+                binder.place(f"servers[{index}]"),
+                path,
+                "required key is missing",
+                "write the metrics page, or `tokens: none` for a node that counts none",
+            )
 
 
 def _engines(config: Config, binder: Binder, engines: Collection[str]) -> None:

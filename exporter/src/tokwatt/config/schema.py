@@ -63,6 +63,13 @@ class Role(StrEnum):
     SUPPORT = "support"
 
 
+class TokenOrigin(StrEnum):
+    """Where a server's tokens are read."""
+
+    PAGE = "page"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class GpuSelection:
     """The GPUs a server computes on: every one, the named ones (UUID or index), or none."""
@@ -122,9 +129,12 @@ class ServerConfig:
 
     name: str = field(metadata=_setting("label `server`; unique among servers and meters", parse=parse_name))
     url: str = field(
+        default="",
         metadata=_setting(
-            "its metrics page, http or https; without a path: the usual one of the engine", parse=parse_url
-        )
+            "its metrics page, http or https; without a path: the usual one of the engine. "
+            "Required, but with `tokens: none`",
+            parse=parse_url,
+        ),
     )
     engine: str | None = field(
         default=None, metadata=_setting("inference engine, see `tokwatt sources`; omit: detected from the exposition")
@@ -138,6 +148,13 @@ class ServerConfig:
     )
     hosts: tuple[str, ...] | None = field(
         default=None, metadata=_setting("names of host meters whose energy this server shares; omit: all")
+    )
+    tokens: TokenOrigin = field(
+        default=TokenOrigin.PAGE,
+        metadata=_setting(
+            "`none`: a node that computes and counts no tokens, such as a follower of multi-node tensor parallelism; "
+            "its energy and cost still count"
+        ),
     )
     role: Role = field(
         default=Role.BOTH, metadata=_setting("`support`: guardrail, embedding, other pre/post-processing")
