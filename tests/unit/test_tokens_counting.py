@@ -107,7 +107,11 @@ def test_vllm_0_10_offers_all_prompt_tokens_and_hits() -> None:
     body = vllm_page('vllm:prompt_tokens_total{model_name="m"} 9', 'vllm:prefix_cache_hits_total{model_name="m"} 4')
     found = counted(VLLM, body)
     assert totals(found) == {"prompt": 9, "cached_input": 4, "output": 5}
-    assert found.missing == ("vllm:request_success_total",) * 3
+    assert found.missing == (
+        "vllm:request_success_total",
+        "vllm:num_requests_running",
+        "vllm:num_requests_waiting",
+    )
 
 
 @pytest.mark.parametrize(("unit", "cached"), [("tokens", {"cached_input": 4.0}), ("blocks", {})])
@@ -178,9 +182,9 @@ def test_model_comes_from_the_label_or_from_outside() -> None:
         (capture("vllm/0.32.0__idle"), ("vllm",)),
         (capture("llamacpp/b11434__idle"), ("llamacpp",)),
         (capture("vllm/0.32.0__idle") + capture("llamacpp/b11434__idle"), ("llamacpp", "vllm")),
-        (b"vllm:generation_tokens_total 1\nnv_inference_count 1\n", ()),
+        (b"vllm:generation_tokens_total 1\nnv_inference_count 1\n", ("triton_vllm",)),
         (b"# TYPE vllm:generation_tokens_total counter\n", ("vllm",)),
-        (b'vllm:input_tokens_total{server="a"} 1\n', ()),
+        (b'vllm:input_tokens_total{server="a"} 1\n', ("vllm_router",)),
         (b"node_cpu_seconds_total 1\n", ()),
         (b"", ()),
     ],

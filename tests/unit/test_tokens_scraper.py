@@ -17,7 +17,7 @@ from tokwatt.readings import Malformed, Quantity, Refused, ServerReading, Source
 from tokwatt.sources._http import Access, Http, parse_url, safe_url
 from tokwatt.sources.tokens import specs
 from tokwatt.sources.tokens.scraper import TokenScraper
-from tokwatt.sources.tokens.spec import spec_from_mapping
+from tokwatt.sources.tokens.spec import TokenSpec, spec_from_mapping
 
 SPECS = specs()
 GENERIC = spec_from_mapping({"title": "mine", "switch_on": "use --metrics", "quantities": {"output": "out"}}, "spec")
@@ -256,8 +256,31 @@ async def test_a_server_without_series_before_its_first_request(http: Http) -> N
     async with serving(metrics=pages(b"running 0\n", b"running 1\nout 7\n")) as fake:
         source = scraper(http, fake.url, spec=spec_from_mapping(lazy, "spec"))
         first = await source.read()
-        assert (first.counters, first.missing) == ((), ("out",))
+        assert (first.counters, first.missing) == ((), ())  # nothing has drifted: nothing was there to count yet
         assert output(await source.read()) == 7
+
+
+async def test_a_server_known_to_have_no_token_counters_is_not_even_asked(http: Http) -> None:
+    async with serving() as fake:
+        with pytest.raises(Unavailable, match=r"Ollama has no metrics page.*engine: litellm"):
+            await scraper(http, fake.url, spec=SPECS["ollama"]).read()
+        assert fake.requests == []
+
+
+async def test_a_page_without_token_counters_says_whose_it_is_and_what_to_do(http: Http) -> None:
+    page = reply(capture("triton_trtllm/0b9d7d5__written-loaded"))
+    error = await fails(http, page, spec=None)
+    assert isinstance(error, Unavailable)
+    assert "gauges of the last iteration only, no cumulative token count" in str(error)
+    assert "engine: litellm" in str(error)
+
+
+@pytest.mark.parametrize("spec", [None, SPECS["vllm"]])
+async def test_one_side_of_a_split_deployment(http: Http, spec: TokenSpec | None) -> None:
+    async with serving(metrics=reply(capture("vllm/0.32.0__settled"))) as fake:
+        reading = await scraper(http, fake.url, spec=spec, side="prefill").read()
+    assert output(reading) == 0
+    assert {sample.quantity for sample in reading.counters} >= {Quantity.COMPUTED_INPUT, Quantity.CACHED_INPUT}
 
 
 async def test_a_late_handler_moves_the_reading_to_the_answer(http: Http) -> None:

@@ -19,8 +19,12 @@ def test_built_in_specs_are_sorted_and_complete() -> None:
     for engine, spec in found.items():
         assert spec.engine == engine
         assert spec.path.startswith("/")
-        assert spec.model_labels or spec.model_from
-        assert "output" in spec.quantities
+        if spec.no_tokens:
+            assert not spec.quantities
+            assert spec.instead
+        else:
+            assert spec.model_labels or spec.model_from
+            assert "output" in spec.quantities
 
 
 def test_a_mapping_with_names_only_is_enough() -> None:
@@ -58,19 +62,42 @@ def test_overriding_a_built_in_spec_changes_what_is_given_only() -> None:
         ({"engine": "mine"}, r"spec.quantities: names no token counter"),
         (mapping(quantities={"requests_success": "x"}), r"names no token counter"),
         (mapping(quantities={"outputs": "x"}), r'spec.quantities: unknown key "outputs" \(did you mean "output"\?\)'),
+        (mapping(role="queen"), r"spec.role: must be one of engine, worker, frontend, proxy"),
+        (mapping(rename={"a": "b"}), r"spec.rename: needs the names of an engine"),
+        (mapping(sides={"middle": {}}), r'spec.sides: unknown key "middle"'),
+        (mapping(sides={"decode": {"leave_out": "in"}}), r"sides.decode.leave_out: must be one of computed_input"),
+        (mapping(quantities={"output": {"metric": "x", "optional": "yes"}}), r"optional: must be true or false"),
         (mapping(quantities={"output": []}), r"spec.quantities.output: names no metric"),
         (mapping(quantities={"output": [{}]}), r"spec.quantities.output\[0\].metric: missing"),
         (mapping(quantities={"output": 'x{a="b"}'}), r"not a metric name; labels belong into `where`"),
         (mapping(quantities={"output": {"metric": "x", "where_": {}}}), r'output\[0\]: unknown key "where_"'),
         (mapping(quantities={"output": {"metric": "x", "where": ["a"]}}), r"output\[0\].where: must map"),
         (mapping(quantities={"output": {"metric": "x", "where": {"a": 1}}}), r"where.a: must be a text"),
-        (mapping(quantities={"output": {"metric": "x", "moves": "never"}}), r"output\[0\].moves: must be one of live"),
+        (
+            mapping(quantities={"output": {"metric": "x", "moves": "never"}}),
+            r"output\[0\].moves: must be one of at_arrival",
+        ),
         (mapping(quantities={"output": {"metric": "x", "sum_over": "r", "max_over": "r"}}), r'"r" is in both'),
     ],
 )
 def test_mistakes_are_named(data: object, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         spec_from_mapping(data, "spec")
+
+
+def test_an_engines_names_may_begin_otherwise() -> None:
+    base = specs()["vllm"]
+    spec = spec_from_mapping({"rename": {"vllm:": "relay_vllm_"}}, "s", base)
+    assert spec.metrics("output") == ("relay_vllm_generation_tokens_total",)
+    assert spec.sides["decode"].quantities["cached_input"][0].metric == "relay_vllm_prompt_tokens_by_source_total"
+    assert spec.quantities["output"][0].sum_over == base.quantities["output"][0].sum_over
+    with pytest.raises(SpecError, match=r"s\.rename: must map beginnings of names"):
+        spec_from_mapping({"rename": {"vllm:": 5}}, "s", base)
+
+
+def test_series_may_be_given_to_an_engine_that_has_none() -> None:
+    spec = spec_from_mapping({"quantities": {"output": "gateway_out_total"}}, "s", specs()["triton_trtllm"])
+    assert (spec.no_tokens, spec.metrics("output")) == ("", ("gateway_out_total",))
 
 
 def test_a_built_in_spec_must_be_complete() -> None:

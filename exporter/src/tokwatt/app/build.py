@@ -41,6 +41,7 @@ class Workshop:
             server.model or "",
             server.timeout_seconds,
             known=self.token_specs,
+            side=server.role.value,
             access=Access(server.bearer_token_file or "", server.ca_file or "", server.verify_tls),
         )
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 from tokwatt.app.build import Workshop
 from tokwatt.app.tables import table
 from tokwatt.readings import PowerSourceSpec
+from tokwatt.sources.tokens.spec import TokenSpec
 
 
 def as_json(workshop: Workshop) -> Mapping[str, object]:
@@ -20,7 +21,11 @@ def as_json(workshop: Workshop) -> Mapping[str, object]:
                 "summary": spec.summary,
                 "path": spec.path,
                 "ports": list(spec.default_ports),
+                "role": spec.role.value,
                 "switch_on": spec.switch_on,
+                "no_tokens": spec.no_tokens,
+                "instead": spec.instead,
+                "traps": list(spec.traps),
             }
             for spec in workshop.token_specs.values()
         ],
@@ -43,13 +48,17 @@ def _options(spec: PowerSourceSpec) -> Mapping[str, str]:
     return {option.name: option.metadata.get("help", "") for option in fields(spec.options)}
 
 
+def _needs(spec: TokenSpec) -> str:
+    return f"NO TOKENS: {spec.no_tokens}; {spec.instead}" if spec.no_tokens else spec.switch_on
+
+
 def as_text(workshop: Workshop) -> str:
     """Lay all sources out for a terminal."""
     tokens = [
-        (spec.engine, ",".join(map(str, spec.default_ports)), spec.path, spec.switch_on)
+        (spec.engine, spec.role.value, ",".join(map(str, spec.default_ports)), spec.path, _needs(spec))
         for spec in workshop.token_specs.values()
     ]
-    tokens.append(("generic", "", "", "metric names given in `spec:` of the configuration"))
+    tokens.append(("generic", "", "", "", "metric names given in `spec:` of the configuration"))
     power = [
         (
             spec.name,
@@ -62,7 +71,7 @@ def as_text(workshop: Workshop) -> str:
     ]
     return (
         "Inference servers\n"
-        + table(("ENGINE", "PORTS", "PATH", "METRICS ARE SWITCHED ON BY"), tokens)
+        + table(("ENGINE", "ROLE", "PORTS", "PATH", "METRICS ARE SWITCHED ON BY"), tokens)
         + "\n\nMeters\n"
         + table(("SOURCE", "BOUNDARY", "DETECTED", "READS", "NEEDS"), power)
     )

@@ -31,10 +31,16 @@ class Counted:
 
 def detect(specs: Iterable[TokenSpec], page: Page) -> tuple[TokenSpec, ...]:
     """Find the specs whose engine wrote this page. Exactly one is an answer; none or several is for a person."""
-    return tuple(
-        spec
-        for spec in specs
-        if any(page.shows(name) for name in spec.detect) and not any(page.shows(name) for name in spec.detect_not)
+    return tuple(spec for spec in specs if _wrote(spec, page))
+
+
+def _wrote(spec: TokenSpec, page: Page) -> bool:
+    if not (spec.detect or spec.detect_all):
+        return False
+    return (
+        (not spec.detect or any(page.shows(name) for name in spec.detect))
+        and all(page.shows(name) for name in spec.detect_all)
+        and not any(page.shows(name) for name in spec.detect_not)
     )
 
 
@@ -45,7 +51,7 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
     """
     labels = () if model_is_fixed else spec.model_labels
     samples: list[CounterSample] = []
-    offered: set[Quantity] = set()
+    offered: set[str] = set()
     output_at_finish = False
     for quantity in Quantity:
         if quantity is Quantity.PROMPT and Quantity.COMPUTED_INPUT in offered:
@@ -60,11 +66,16 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
             CounterSample(quantity, _model(series.labels, labels, model), series.id, value)
             for series, value in _counter_values(chosen, page, where)
         ]
+    gauges = {name: _choose(spec.quantities.get(name, ()), page) for name in (REQUESTS_RUNNING, REQUESTS_WAITING)}
+    offered.update(name for name, chosen in gauges.items() if chosen)
+    running = _total(gauges[REQUESTS_RUNNING], page)
+    # before its first request, a server that shows series only then misses nothing
+    unused = spec.appears_on_first_request and not samples and not running
     return Counted(
         counters=tuple(samples),
-        requests_running=_total(spec, REQUESTS_RUNNING, page),
-        requests_waiting=_total(spec, REQUESTS_WAITING, page),
-        missing=_missing(spec, offered),
+        requests_running=running,
+        requests_waiting=_total(gauges[REQUESTS_WAITING], page),
+        missing=() if unused else _missing(spec, offered),
         has_tokens=any(quantity in offered for quantity in TOKEN_QUANTITIES),
         output_at_finish=output_at_finish,
     )
@@ -126,9 +137,8 @@ def _model(labels: Mapping[str, str], model_labels: tuple[str, ...], otherwise: 
     return otherwise
 
 
-def _total(spec: TokenSpec, quantity: str, page: Page) -> float | None:
+def _total(chosen: Candidate | None, page: Page) -> float | None:
     """Add up a gauge; None where it is not offered or not a number (a gauge is context, not worth an error)."""
-    chosen = _choose(spec.quantities.get(quantity, ()), page)
     if chosen is None:
         return None
     values = _filtered(chosen, page)
@@ -137,10 +147,14 @@ def _total(spec: TokenSpec, quantity: str, page: Page) -> float | None:
     return math.fsum(value for _, value in _largest(values, chosen.max_over))
 
 
-def _missing(spec: TokenSpec, offered: set[Quantity]) -> tuple[str, ...]:
+def _missing(spec: TokenSpec, offered: Collection[str]) -> tuple[str, ...]:
+    """Name the series that the page should show: no alternative of them is there, and their absence is not normal."""
     has_input = any(quantity in offered for quantity in _INPUT_QUANTITIES)
-    return tuple(
-        spec.metrics(quantity)[0]
-        for quantity in Quantity
-        if quantity in spec.quantities and quantity not in offered and not (has_input and quantity in _INPUT_QUANTITIES)
-    )
+    absent = [
+        candidates[0].metric
+        for quantity, candidates in spec.quantities.items()
+        if quantity not in offered
+        and not any(candidate.optional for candidate in candidates)
+        and not (has_input and quantity in _INPUT_QUANTITIES)
+    ]
+    return tuple(dict.fromkeys(absent))

@@ -64,6 +64,7 @@ class Page:
         self._body = body
         self._lines = lines
         self._read: dict[str, Mapping[str, tuple[Series, float]]] = {}
+        self._shown: dict[str, bool] = {}
 
     def values(self, name: str) -> Mapping[str, tuple[Series, float]]:
         """All series of metric `name` (the sample's name as the server wrote it) by series id."""
@@ -73,10 +74,23 @@ class Page:
         return found
 
     def shows(self, name: str) -> bool:
-        """Tell whether the page knows a metric: a sample of it, or its TYPE line before the first sample exists."""
+        """Tell whether the page knows a metric: a sample of it, or its TYPE line before the first sample exists.
+
+        A name that ends in `*` is a beginning: any metric that starts so will do.
+        """
+        found = self._shown.get(name)
+        if found is None:
+            found = self._shown[name] = self._begins(name[:-1]) if name.endswith("*") else self._has(name)
+        return found
+
+    def _has(self, name: str) -> bool:
         if any(True for _ in self._spans(name)):
             return True
         return any(f"# TYPE {family} ".encode() in self._body for family in (name, name.removesuffix("_total")))
+
+    def _begins(self, start: str) -> bool:
+        body, needle = self._body, start.encode()
+        return body.startswith(needle) or b"\n" + needle in body or b"# TYPE " + needle in body
 
     def help_text(self, name: str) -> str:
         """HELP text of a metric, "" without one. OpenMetrics writes it under the name without `_total`."""

@@ -1,27 +1,21 @@
-"""The spec of an inference server: which exposed series count what. Read from `<engine>.toml` or from the config.
+"""The spec of an inference server: which exposed series count what.
 
-Owns the file format and its strict validation. Does no network I/O and holds no engine's names itself.
+Owns the vocabulary of the spec files and what follows from it. Does no I/O, reads no file, holds no engine's names.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
 from tokwatt.readings import Quantity
 
 REQUESTS_RUNNING = "requests_running"
 REQUESTS_WAITING = "requests_waiting"
+QUANTITIES = (*(quantity.value for quantity in Quantity), REQUESTS_RUNNING, REQUESTS_WAITING)
 GENERIC = "generic"  # an engine of which only the config knows the names
-
-_QUANTITIES = (*(quantity.value for quantity in Quantity), REQUESTS_RUNNING, REQUESTS_WAITING)
-_METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_CANDIDATE_KEYS = ("metric", "also", "where", "sum_over", "max_over", "moves", "help_contains", "versions")
 
 
 class SpecError(ValueError):
@@ -29,11 +23,21 @@ class SpecError(ValueError):
 
 
 class Moves(StrEnum):
-    """When a counter advances: while tokens are made, when a prompt's prefill has ended, or when a request ends."""
+    """When a counter advances, in the order of a request's life."""
 
-    LIVE = "live"
-    PREFILL_END = "prefill_end"
-    AT_FINISH = "at_finish"
+    AT_ARRIVAL = "at_arrival"  # when a request is accepted or scheduled, before its tokens are computed
+    LIVE = "live"  # while the tokens are made
+    PREFILL_END = "prefill_end"  # a prompt's tokens at once, when its prefill has ended
+    AT_FINISH = "at_finish"  # all of a request's tokens at once, when it ends
+
+
+class Role(StrEnum):
+    """Where a server stands on the way of a request; two of them on one way count the same tokens."""
+
+    ENGINE = "engine"  # computes, and takes requests itself
+    WORKER = "worker"  # computes what a frontend hands out
+    FRONTEND = "frontend"  # hands requests to workers of its own
+    PROXY = "proxy"  # stands in front of any servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Candidate:
     moves: Moves = Moves.LIVE
     help_contains: str = ""  # text the HELP line must hold, where a name changed its meaning
     versions: str = ""  # for people: engine versions that offer it
+    optional: bool = False  # its absence is normal: it appears when it first counts, or with a setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,14 @@ class JsonField:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """What is different on one side of prefill/decode disaggregation, so that each token counts once."""
+
+    leave_out: tuple[str, ...] = ()
+    quantities: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenSpec:
     """How to read one kind of inference server."""
 
@@ -71,16 +84,23 @@ class TokenSpec:
     quantities: Mapping[
         str, tuple[Candidate, ...]
     ]  # by Quantity value or requests_running/_waiting; first offered wins
+    role: Role = Role.ENGINE
     summary: str = ""
     path: str = "/metrics"
     default_ports: tuple[int, ...] = ()
     switch_on: str = ""  # how a person makes the server publish the metrics
-    detect: tuple[str, ...] = ()  # any of these metrics means this engine
+    no_tokens: str = ""  # why there are no token counters to read; "" where there are
+    instead: str = ""  # what a person can do about `no_tokens`
+    recognise: JsonField | None = None  # a server without a metrics page is known by this answer
+    detect: tuple[str, ...] = ()  # any of these metrics means this engine; "name_*" is a beginning
+    detect_all: tuple[str, ...] = ()  # all of these must be there too
     detect_not: tuple[str, ...] = ()  # none of these may be there
     appears_on_first_request: bool = False  # the series do not exist before the first request
     model_labels: tuple[str, ...] = ()  # the first one a series has names the model
     model_from: JsonField | None = None  # for servers without a model label
     version_from: JsonField | None = None
+    sides: Mapping[str, Side] = field(default_factory=dict)  # by "prefill" or "decode"
+    disaggregated: str = ""  # for people: what the two sides count when prefill and decode are split
     provenance: Mapping[str, str] = field(default_factory=dict)
     traps: tuple[str, ...] = ()
 
@@ -88,190 +108,47 @@ class TokenSpec:
         """Names of the series that may carry `quantity`, in the order they are tried."""
         return tuple(candidate.metric for candidate in self.quantities.get(quantity, ()))
 
-
-def spec_from_mapping(mapping: object, where: str, base: TokenSpec | None = None) -> TokenSpec:
-    """Build a spec from TOML or YAML data; `where` (file or config path) starts every error message.
-
-    With `base`, keys that are given replace the base's and, inside `quantities`, one quantity at a time.
-    Raises SpecError.
-    """
-    table = _Table(mapping, where, (*_FIELDS, "quantities"))
-    given = {name: read(table[key], f"{where}.{key}") for key, (name, read) in _FIELDS.items() if key in table}
-    quantities = _quantities(table["quantities"], f"{where}.quantities") if "quantities" in table else {}
-    given.setdefault("engine", base.engine if base else GENERIC)
-    return _assemble(given, quantities, base, where)
+    def on_side(self, side: str) -> TokenSpec:
+        """Return the spec for a server that only prefills or only decodes; unchanged where that makes no difference."""
+        change = self.sides.get(side)
+        if change is None:
+            return self
+        kept = {name: found for name, found in self.quantities.items() if name not in change.leave_out}
+        return replace(self, quantities=MappingProxyType({**kept, **change.quantities}), sides={})
 
 
-def _assemble(
-    given: dict[str, Any],
-    quantities: dict[str, tuple[Candidate, ...]],
-    base: TokenSpec | None,
-    where: str,
-) -> TokenSpec:
-    merged = {**(base.quantities if base else {}), **quantities}
-    if not any(quantity in merged for quantity in (Quantity.OUTPUT, Quantity.PROMPT, Quantity.COMPUTED_INPUT)):
-        raise SpecError(f"{where}.quantities: names no token counter; give at least output, prompt or computed_input")
-    given["quantities"] = MappingProxyType(merged)
-    if base is not None:
-        return replace(base, **given)
-    given.setdefault("title", given["engine"])
-    return TokenSpec(**given)
+def renamed(spec: TokenSpec, beginnings: Mapping[str, str]) -> TokenSpec:
+    """Return a spec of the same series under other names: `beginnings` maps the old start of a name to the new one."""
+
+    def new(name: str) -> str:
+        for old, fresh in beginnings.items():
+            if name.startswith(old):
+                return fresh + name.removeprefix(old)
+        return name
+
+    def all_new(quantities: Mapping[str, tuple[Candidate, ...]]) -> Mapping[str, tuple[Candidate, ...]]:
+        return MappingProxyType(
+            {
+                name: tuple(replace(item, metric=new(item.metric)) for item in found)
+                for name, found in quantities.items()
+            }
+        )
+
+    return replace(
+        spec,
+        quantities=all_new(spec.quantities),
+        sides={name: replace(side, quantities=all_new(side.quantities)) for name, side in spec.sides.items()},
+        detect=tuple(map(new, spec.detect)),
+        detect_all=tuple(map(new, spec.detect_all)),
+    )
 
 
 def check_complete(spec: TokenSpec, where: str) -> None:
     """Require of a spec that ships with tokwatt what detection, `tokwatt sources` and the docs need."""
-    for key in ("summary", "switch_on", "detect", "default_ports", "provenance"):
+    needed = ["summary", "default_ports", "provenance"]
+    needed += ["instead"] if spec.no_tokens else ["switch_on", "disaggregated"]
+    if spec.recognise is None and not spec.detect_all:
+        needed.append("detect")
+    for key in needed:
         if not getattr(spec, key):
             raise SpecError(f"{where}.{key}: missing; a built-in spec must have it")
-
-
-class _Table:
-    """A mapping with known keys; unknown ones are refused when it is opened."""
-
-    def __init__(self, data: object, where: str, keys: tuple[str, ...]) -> None:
-        if not isinstance(data, Mapping):
-            raise SpecError(f"{where}: must be a table of {', '.join(keys)}, not {data!r}")
-        for key in data:
-            if key not in keys:
-                near = difflib.get_close_matches(str(key), keys, n=1)
-                hint = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(keys)}"
-                raise SpecError(f'{where}: unknown key "{key}" ({hint})')
-        self._data = data
-        self._where = where
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._data
-
-    def __getitem__(self, key: str) -> object:
-        return self._data[key]
-
-    def get(self, key: str, otherwise: object) -> object:
-        return self._data.get(key, otherwise)
-
-    def text(self, key: str, otherwise: str | None = None) -> str:
-        if key not in self._data:
-            if otherwise is None:
-                raise SpecError(f"{self._where}.{key}: missing")
-            return otherwise
-        return _text(self._data[key], f"{self._where}.{key}")
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return _texts(self._data.get(key, ()), f"{self._where}.{key}")
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise SpecError(f"{where}: must be a text, not {value!r}")
-    return value
-
-
-def _choice(value: object, where: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise SpecError(f"{where}: must be one of {', '.join(choices)}, not {value!r}")
-    return str(value)
-
-
-def _path(value: object, where: str) -> str:
-    path = _text(value, where)
-    if not path.startswith("/"):
-        raise SpecError(f'{where}: must start with "/", not {path!r}')
-    return path
-
-
-def _appears(value: object, where: str) -> bool:
-    return _choice(value, where, ("at_start", "on_first_request")) == "on_first_request"
-
-
-def _texts(value: object, where: str) -> tuple[str, ...]:
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item for item in items):
-        raise SpecError(f"{where}: must be a text or a list of texts, not {value!r}")
-    return tuple(items)
-
-
-def _ports(value: object, where: str) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple) or not all(type(port) is int and 0 < port < 65536 for port in value):
-        raise SpecError(f"{where}: must be a list of port numbers from 1 to 65535, not {value!r}")
-    return tuple(value)
-
-
-def _json_field(value: object, where: str) -> JsonField:
-    table = _Table(value, where, ("path", "key"))
-    return JsonField(_path(table.text("path"), f"{where}.path"), tuple(table.text("key").split(".")))
-
-
-def _provenance(value: object, where: str) -> Mapping[str, str]:
-    table = _Table(value, where, ("files", "version", "captures"))
-    found = {"files": ", ".join(table.texts("files")), "version": table.text("version")}
-    if "captures" in table:
-        found["captures"] = table.text("captures")
-    return MappingProxyType(found)
-
-
-def _quantities(value: object, where: str) -> dict[str, tuple[Candidate, ...]]:
-    table = _Table(value, where, _QUANTITIES)
-    found: dict[str, tuple[Candidate, ...]] = {}
-    for quantity in _QUANTITIES:
-        if quantity not in table:
-            continue
-        raw = table[quantity]
-        items = list(raw) if isinstance(raw, list | tuple) else [raw]
-        if not items:
-            raise SpecError(f"{where}.{quantity}: names no metric; leave the key out instead")
-        found[quantity] = tuple(
-            candidate
-            for index, item in enumerate(items)
-            for candidate in _candidates(item, f"{where}.{quantity}[{index}]")
-        )
-    return found
-
-
-def _candidates(item: object, where: str) -> tuple[Candidate, ...]:
-    """One entry of a quantity: a metric name, or a table; `also` gives further spellings of the same thing."""
-    table = _Table({"metric": item} if isinstance(item, str) else item, where, _CANDIDATE_KEYS)
-    names = (table.text("metric"), *table.texts("also"))
-    for name in names:
-        if not _METRIC_NAME.fullmatch(name):
-            raise SpecError(
-                f"{where}.metric: {name!r} is not a metric name; labels belong into `where`, without braces"
-            )
-    first = Candidate(
-        metric=names[0],
-        where=_where(table.get("where", {}), f"{where}.where"),
-        sum_over=table.texts("sum_over"),
-        max_over=table.texts("max_over"),
-        moves=Moves(_choice(table.get("moves", Moves.LIVE), f"{where}.moves", tuple(Moves))),
-        help_contains=table.text("help_contains", ""),
-        versions=table.text("versions", ""),
-    )
-    for label in first.sum_over:
-        if label in first.max_over:
-            raise SpecError(f'{where}: label "{label}" is in both sum_over and max_over; ranks either add up or repeat')
-    return tuple(replace(first, metric=name) for name in names)
-
-
-def _where(value: object, where: str) -> tuple[tuple[str, frozenset[str]], ...]:
-    if not isinstance(value, Mapping):
-        raise SpecError(f"{where}: must map label names to a value or a list of values, not {value!r}")
-    return tuple((str(label), frozenset(_texts(values, f"{where}.{label}"))) for label, values in value.items())
-
-
-# key in the file -> field of TokenSpec and how its value is read
-_FIELDS: Mapping[str, tuple[str, Callable[[object, str], Any]]] = MappingProxyType(
-    {
-        "engine": ("engine", _text),
-        "title": ("title", _text),
-        "summary": ("summary", _text),
-        "path": ("path", _path),
-        "default_ports": ("default_ports", _ports),
-        "switch_on": ("switch_on", _text),
-        "detect": ("detect", _texts),
-        "detect_not": ("detect_not", _texts),
-        "series_appear": ("appears_on_first_request", _appears),
-        "model_label": ("model_labels", _texts),
-        "model_from": ("model_from", _json_field),
-        "version_from": ("version_from", _json_field),
-        "provenance": ("provenance", _provenance),
-        "traps": ("traps", _texts),
-    }
-)

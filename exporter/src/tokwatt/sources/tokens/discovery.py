@@ -14,9 +14,10 @@ from yarl import URL
 from tokwatt.readings import SourceError
 from tokwatt.sources._http import Http, explain_page, safe_url
 from tokwatt.sources.tokens._counting import detect
-from tokwatt.sources.tokens._exposition import Lines
+from tokwatt.sources.tokens._exposition import Lines, Page
 from tokwatt.sources.tokens._files import specs
 from tokwatt.sources.tokens._spec import TokenSpec
+from tokwatt.sources.tokens.scraper import text_at, usual_servers
 
 _TIMEOUT_SECONDS = 0.7
 
@@ -41,24 +42,34 @@ async def find_servers(
 
 
 def usual_ports(known: Mapping[str, TokenSpec]) -> dict[int, tuple[str, ...]]:
-    """Default ports of all engines with the paths their metrics are at, the commonest path first."""
+    """Default ports of all engines with the paths their metrics are at; `/metrics` last.
+
+    The order spares trtllm-serve, whose `/metrics` is no metrics page but a queue of statistics that a read empties.
+    """
     paths: dict[int, dict[str, None]] = {}
     for spec in known.values():
         for port in spec.default_ports:
             paths.setdefault(port, {})[spec.path] = None
-    return {port: tuple(sorted(found, key=lambda path: (path != "/metrics", path))) for port, found in paths.items()}
+    return {port: tuple(sorted(found, key=lambda path: (path == "/metrics", path))) for port, found in paths.items()}
 
 
 async def _try_port(http: Http, known: Mapping[str, TokenSpec], host: str, port: int, paths: Sequence[str]) -> Found:
-    results = [await _try_url(http, known, URL.build(scheme="http", host=host, port=port, path=path)) for path in paths]
-    found = [result for result in results if result.engine]
-    return (found or results)[0]
+    """Try one path after the other until a page is there; without one, ask for what else a known server answers."""
+    server = URL.build(scheme="http", host=host, port=port)
+    tried: dict[str, Found] = {}
+    for path in paths:
+        tried[path], is_page = await _try_url(http, known, server.with_path(path))
+        if is_page:
+            return tried[path]
+    spec = await _recognise(http, known, server)
+    failed = tried.get("/metrics") or tried[paths[-1]]
+    return failed if spec is None else Found(failed.url, None, _no_tokens(spec))
 
 
-async def _try_url(http: Http, known: Mapping[str, TokenSpec], url: URL) -> Found:
+async def _try_url(http: Http, known: Mapping[str, TokenSpec], url: URL) -> tuple[Found, bool]:
+    """Return what is at a URL, and whether it is a metrics page."""
     where = safe_url(url)
-    usual = [spec for spec in known.values() if url.port in spec.default_ports]
-    switch_on = "; ".join(f"{spec.title}: {spec.switch_on}" for spec in usual)
+    switch_on = usual_servers(known, url.port)
     problem: SourceError | None
     try:
         answer = await http.get(url, timeout_seconds=_TIMEOUT_SECONDS, switch_on=switch_on)
@@ -66,12 +77,35 @@ async def _try_url(http: Http, known: Mapping[str, TokenSpec], url: URL) -> Foun
     except SourceError as error:
         problem = error
     if problem is not None:
-        return Found(where, None, f"{problem.what} ({problem.hint})" if problem.hint else problem.what)
-    page = Lines(where).page(answer.body)
+        reason = f"{problem.what} ({problem.hint})" if problem.hint else problem.what
+        return Found(where, None, reason), False
+    return _name(where, known, Lines(where).page(answer.body)), True
+
+
+def _name(where: str, known: Mapping[str, TokenSpec], page: Page) -> Found:
     engines = detect(known.values(), page)
+    if len(engines) == 1 and engines[0].no_tokens:
+        return Found(where, None, _no_tokens(engines[0]))
     if len(engines) == 1:
         return Found(where, engines[0].engine, f"{engines[0].title} metrics")
     if engines:
         return Found(where, None, f"looks like {' or '.join(spec.engine for spec in engines)}: name it in the config")
     seen = ", ".join(page.names(3)) or "nothing"
     return Found(where, None, f"metrics of something else, seen: {seen}")
+
+
+def _no_tokens(spec: TokenSpec) -> str:
+    return f"{spec.title}: {spec.no_tokens} ({spec.instead})"
+
+
+async def _recognise(http: Http, known: Mapping[str, TokenSpec], server: URL) -> TokenSpec | None:
+    for spec in known.values():
+        if spec.recognise is None or server.port not in spec.default_ports:
+            continue
+        try:
+            answer = await http.get(server.with_path(spec.recognise.path), timeout_seconds=_TIMEOUT_SECONDS)
+        except SourceError:
+            continue
+        if text_at(answer.body, spec.recognise.keys):
+            return spec
+    return None

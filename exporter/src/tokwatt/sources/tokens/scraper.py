@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from yarl import URL
 
-from tokwatt.readings import Clock, CounterSample, Malformed, ServerReading, SourceError
+from tokwatt.readings import Clock, CounterSample, Malformed, ServerReading, SourceError, Unavailable
 from tokwatt.sources._http import Access, Answer, Http, explain_page, parse_url, safe_url
 from tokwatt.sources.tokens._counting import Counted, count, detect
 from tokwatt.sources.tokens._exposition import Lines, Page
@@ -38,6 +38,7 @@ class TokenScraper:
     """A TokenSource: one inference server with a Prometheus page.
 
     Give `spec`, or None and `known` to have it detected from the page. `model_override` replaces every model name.
+    `side` ("prefill" or "decode") reads only what that side of a disaggregated deployment counts by itself.
     Raises ValueError for a `url` that is none; does no I/O before `read()`.
     """
 
@@ -51,6 +52,7 @@ class TokenScraper:
         model_override: str = "",
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         *,
+        side: str = "",
         known: Mapping[str, TokenSpec] = MappingProxyType({}),
         access: Access | None = None,
     ) -> None:
@@ -61,8 +63,9 @@ class TokenScraper:
         self._http = http
         self._clock = clock
         self._given = spec
-        self._spec = spec
+        self._spec = spec and spec.on_side(side)
         self._known = known
+        self._side = side
         self._model_override = model_override
         self._access = access or Access()
         self._lines = Lines(self._where)
@@ -93,6 +96,8 @@ class TokenScraper:
 
     async def read(self) -> ServerReading:
         """Read once. Raises SourceError subclasses only; a reading is whole or an error."""
+        if self._spec is not None and self._spec.no_tokens:
+            raise nothing_to_read(self._spec, self._where)
         try:
             answer = await self._fetch()
             spec, counted = self._count(answer)
@@ -121,7 +126,8 @@ class TokenScraper:
         """Nothing to close: the connections belong to `Http`, which outlives its sources."""
 
     async def _fetch(self) -> Answer:
-        switch_on = self._spec.switch_on if self._spec else "check the path and whether metrics are switched on"
+        usual = usual_servers(self._known, self._url.port) if self._spec is None else ""
+        switch_on = self._spec.switch_on if self._spec else f"check the path; {usual or 'are metrics switched on?'}"
         answer = await self._http.get(
             self._url,
             timeout_seconds=self._timeout_seconds,
@@ -153,8 +159,10 @@ class TokenScraper:
 
     def _detect(self, page: Page) -> TokenSpec:
         found = detect(self._known.values(), page)
+        if len(found) == 1 and found[0].no_tokens:
+            raise nothing_to_read(found[0], self._where)
         if len(found) == 1:
-            return found[0]
+            return found[0].on_side(self._side)
         if found:
             engines = " or ".join(spec.engine for spec in found)
             raise Malformed(
@@ -201,9 +209,20 @@ class TokenScraper:
         url = self._url.with_path(field.path).with_query(self._url.query)
         try:
             answer = await self._http.get(url, timeout_seconds=timeout_seconds, access=self._access)
-            return _dig(json.loads(answer.body), field.keys)
-        except (SourceError, ValueError, RecursionError):
+        except SourceError:
             return ""
+        return text_at(answer.body, field.keys)
+
+
+def nothing_to_read(spec: TokenSpec, where: str) -> Unavailable:
+    """Say why a known server has no token counters to read, and what to do instead."""
+    return Unavailable(f"{spec.title}: {spec.no_tokens}", where=where, hint=spec.instead)
+
+
+def usual_servers(known: Mapping[str, TokenSpec], port: int | None) -> str:
+    """Tell which servers usually use a port and what each needs, "" for an unusual port."""
+    usual = [spec for spec in known.values() if port in spec.default_ports]
+    return "; ".join(f"{spec.title}: {spec.switch_on or spec.instead}" for spec in usual)
 
 
 def _with_path(url: URL, path: str) -> URL:
@@ -214,7 +233,12 @@ def _is_below(sample: CounterSample, last: Mapping[str, float]) -> bool:
     return sample.value < last.get(sample.series, 0.0)
 
 
-def _dig(data: object, keys: tuple[str, ...]) -> str:
+def text_at(body: bytes, keys: tuple[str, ...]) -> str:
+    """Return the text that `keys` lead to in a JSON body; "" where there is none."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
     for key in keys:
         if isinstance(data, dict):
             data = data.get(key)

@@ -1,0 +1,339 @@
+"""Every engine's page counts as that engine's code means it. Bodies written from upstream source say so themselves."""
+
+from collections.abc import Mapping
+
+import pytest
+from support.captures import FOLDER
+from support.captures import body as capture
+
+from tokwatt.sources.tokens import specs
+from tokwatt.sources.tokens._counting import Counted, count, detect
+from tokwatt.sources.tokens._exposition import Lines
+from tokwatt.sources.tokens.overlap import double_counting
+from tokwatt.sources.tokens.spec import Moves
+
+SPECS = specs()
+PAGES = {f"{file.parent.name}/{file.stem}": file.parent.name for file in sorted(FOLDER.glob("*/*.prom"))}
+
+# page -> (counts, running, waiting)
+EXPECTED: Mapping[str, tuple[dict[str, float], float | None, float | None]] = {
+    # two data-parallel ranks add up; of two tensor-parallel ranks the larger counts once
+    "sglang/0.5.23__written-loaded": (
+        {"computed_input": 5000, "cached_input": 700, "output": 3240, "requests_success": 26, "requests_abort": 2},
+        7,
+        3,
+    ),
+    "sglang/older__written-finish-only": (
+        {"prompt": 5200, "cached_input": 650, "output": 2900, "requests_success": 26, "requests_abort": 2},
+        7,
+        3,
+    ),
+    "trtllm/050f80de__written-loaded": (
+        {"prompt": 61000, "cached_input": 20500, "output": 12800, "requests_success": 50, "requests_error": 4},
+        6,
+        1,
+    ),
+    "triton_vllm/8de0c14__written-loaded": (
+        {"prompt": 3300, "output": 870, "requests_success": 22, "requests_error": 3, "requests_abort": 1},
+        None,
+        None,
+    ),
+    "tgi/3.3.7__written-loaded": (
+        {"prompt": 21504, "output": 6131, "requests_success": 57, "requests_error": 4},
+        4,
+        2,
+    ),
+    "lmdeploy/1263d5cd__written-loaded": (
+        {"prompt": 57000, "cached_input": 12000, "output": 10500, "requests_success": 70},
+        4,
+        2,
+    ),
+    "nim/1.5.0__written-loaded": (
+        {"prompt": 218, "output": 348, "requests_success": 10, "requests_error": 0},
+        1,
+        0,
+    ),
+    "mlc/79d603f0__written-loaded": ({"computed_input": 4096, "output": 1900}, None, None),
+    "litellm/1.110.2__written-loaded": (
+        {"prompt": 1540, "cached_input": 128, "output": 510, "requests_success": 9, "requests_error": 1},
+        None,
+        None,
+    ),
+    "dynamo_frontend/1.6.1__written-loaded": (
+        {
+            "prompt": 14336,
+            "cached_input": 2048,
+            "output": 5333,
+            "requests_success": 26,
+            "requests_error": 1,
+            "requests_abort": 2,
+        },
+        2,
+        1,
+    ),
+    "dynamo_frontend/0.6__written-loaded": (
+        {
+            "prompt": 14336,
+            "cached_input": 2048,
+            "output": 5200,
+            "requests_success": 26,
+            "requests_error": 1,
+            "requests_abort": 2,
+        },
+        2,
+        1,
+    ),
+    "dynamo_sglang/1.6.1__written-loaded": (
+        {"computed_input": 5000, "cached_input": 700, "output": 3240, "requests_success": 26, "requests_abort": 2},
+        7,
+        3,
+    ),
+    "dynamo_trtllm/1.6.1__written-loaded": (
+        {"prompt": 61000, "cached_input": 20500, "output": 12800, "requests_success": 50, "requests_error": 4},
+        6,
+        1,
+    ),
+    "dynamo_vllm/1.6.1__written-settled": (
+        {
+            "computed_input": 1857,
+            "cached_input": 256,
+            "output": 1344,
+            "requests_success": 16,
+            "requests_error": 0,
+            "requests_abort": 0,
+        },
+        0,
+        0,
+    ),
+    # two replicas
+    "ray_vllm/2.60.0__written-settled": (
+        {
+            "computed_input": 3714,
+            "cached_input": 512,
+            "output": 2688,
+            "requests_success": 32,
+            "requests_error": 0,
+            "requests_abort": 0,
+        },
+        0,
+        0,
+    ),
+    "ray_sglang/2.60.0__written-loaded": (
+        {"computed_input": 5000, "cached_input": 700, "output": 3240, "requests_success": 26, "requests_abort": 2},
+        7,
+        3,
+    ),
+}
+
+
+def counted(engine: str, body: bytes, side: str = "") -> Counted:
+    return count(SPECS[engine].on_side(side), Lines("t").page(body), "t", "", model_is_fixed=False)
+
+
+def totals(found: Counted) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for sample in found.counters:
+        sums[sample.quantity.value] = sums.get(sample.quantity.value, 0.0) + sample.value
+    return sums
+
+
+def page_of(engine: str) -> str:
+    return next(page for page in PAGES if PAGES[page] == engine and not page.endswith(("idle", "starting")))
+
+
+def without(body: bytes, *names: str) -> bytes:
+    """The page without some metrics."""
+    wanted = [line for line in body.splitlines(keepends=True) if not any(name.encode() in line for name in names)]
+    return b"".join(wanted)
+
+
+@pytest.mark.parametrize("page", EXPECTED)
+def test_counts(page: str) -> None:
+    counts, running, waiting = EXPECTED[page]
+    found = counted(PAGES[page], capture(page))
+    assert totals(found) == counts
+    assert (found.requests_running, found.requests_waiting) == (running, waiting)
+    assert found.missing == ()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_its_engines_and_no_others(page: str) -> None:
+    assert [spec.engine for spec in detect(SPECS.values(), Lines("t").page(capture(page)))] == [PAGES[page]]
+
+
+def test_every_engine_with_a_page_has_one_here() -> None:
+    assert set(PAGES.values()) == {engine for engine, spec in SPECS.items() if spec.recognise is None}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "__written-" in page])
+def test_a_written_page_says_that_it_was_not_recorded(page: str) -> None:
+    readme = (FOLDER / PAGES[page] / "README.md").read_text(encoding="utf-8")
+    assert "Written from upstream source" in readme
+    assert "not recorded" in readme
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "engines"),
+    [
+        ("ray_vllm/2.60.0__written-settled", "ray_sglang/2.60.0__written-loaded", ["ray_sglang", "ray_vllm"]),
+        (
+            "triton_vllm/8de0c14__written-loaded",
+            "triton_trtllm/0b9d7d5__written-loaded",
+            ["triton_trtllm", "triton_vllm"],
+        ),
+        ("vllm/0.32.0__settled", "vllm_router/2026__written-loaded", ["vllm"]),
+        ("vllm/0.32.0__settled", "litellm/1.110.2__written-loaded", ["litellm", "vllm"]),
+        (
+            "dynamo_frontend/1.6.1__written-loaded",
+            "dynamo_vllm/1.6.1__written-settled",
+            ["dynamo_frontend", "dynamo_vllm"],
+        ),
+    ],
+)
+def test_a_mixed_page_is_one_engines_or_a_question(one: str, other: str, engines: list[str]) -> None:
+    page = Lines("t").page(capture(one) + capture(other))
+    assert [spec.engine for spec in detect(SPECS.values(), page)] == engines
+
+
+def test_several_models_keep_their_own_counts_and_lose_other_labels() -> None:
+    found = counted("litellm", capture("litellm/1.110.2__written-loaded"))
+    sums: dict[str, float] = {}
+    for sample in found.counters:
+        if sample.quantity.value == "output":
+            sums[sample.model] = sums.get(sample.model, 0.0) + sample.value
+    assert sums == {"chat-large": 500, "chat-small": 10}
+
+
+def test_a_server_before_its_first_request_misses_nothing() -> None:
+    for page in ("sglang/0.5.23__written-starting", "trtllm/050f80de__written-starting"):
+        found = counted(PAGES[page], capture(page))
+        assert (found.counters, found.missing, found.has_tokens) == ((), (), False)
+
+
+def test_sglang_live_counters_are_taken_whole_or_not_at_all() -> None:
+    # the first decode has not happened: output waits for its live series and does not fall back to the other counter
+    body = b"".join(
+        line
+        for line in capture("sglang/0.5.23__written-loaded").splitlines(keepends=True)
+        if b'mode="decode"' not in line
+    )
+    assert "output" not in totals(counted("sglang", body))
+    assert counted("sglang", body).missing == ()
+
+
+@pytest.mark.parametrize("engine", [engine for engine, spec in SPECS.items() if not spec.no_tokens])
+def test_a_series_that_vanished_is_named(engine: str) -> None:
+    page = page_of(engine)
+    spec = SPECS[engine]
+    body = capture(page)
+    outputs = spec.metrics("output")
+    found = counted(engine, without(body, *outputs))
+    assert "output" not in totals(found)
+    assert outputs[0] in found.missing
+    inputs = spec.metrics("computed_input") + spec.metrics("prompt")
+    assert inputs[0] in counted(engine, without(body, *(name + end for name in inputs for end in "{ \t"))).missing
+
+
+def test_an_alternative_that_is_read_is_no_drift() -> None:
+    body = without(capture("vllm/0.32.0__settled"), "prompt_tokens_by_source", "prompt_tokens_cached")
+    found = counted("vllm", body)
+    assert totals(found)["prompt"] == 2113
+    assert totals(found)["cached_input"] == 256  # prefix_cache_hits_total
+    assert found.missing == ()
+
+
+def test_a_counter_that_appears_with_its_first_event_is_no_drift() -> None:
+    body = without(capture("tgi/3.3.7__written-loaded"), "tgi_request_failure")
+    assert counted("tgi", body).missing == ()
+
+
+def vllm_by_source(local: int, hits: int, transfer: int) -> bytes:
+    sources = {"local_compute": local, "local_cache_hit": hits, "external_kv_transfer": transfer}
+    lines = [f'vllm:prompt_tokens_by_source_total{{source="{name}"}} {value}' for name, value in sources.items()]
+    return "\n".join(
+        [
+            *lines,
+            f"vllm:prompt_tokens_total {local + hits + transfer}",
+            f"vllm:prompt_tokens_cached_total {hits + transfer}",
+            "vllm:generation_tokens_total 50",
+            "",
+        ]
+    ).encode()
+
+
+def test_vllm_prefill_and_decode_sides_count_a_prompt_once() -> None:
+    prefill = totals(counted("vllm", vllm_by_source(900, 100, 0), "prefill"))
+    decode = totals(counted("vllm", vllm_by_source(1, 20, 979), "decode"))
+    assert prefill == {"computed_input": 900, "cached_input": 100}
+    assert decode == {"computed_input": 1, "cached_input": 20, "output": 50}
+    # without a side, the decode server's computed input is right all the same; its cached input holds the transfer
+    assert totals(counted("vllm", vllm_by_source(1, 20, 979))) == {
+        "computed_input": 1,
+        "cached_input": 999,
+        "output": 50,
+    }
+
+
+def test_the_decode_side_of_an_older_vllm_leaves_the_prompt_to_the_prefill_side() -> None:
+    body = b"vllm:prompt_tokens_total 1000\nvllm:prefix_cache_hits_total 0\nvllm:generation_tokens_total 50\n"
+    assert totals(counted("vllm", body, "decode")) == {"output": 50}
+
+
+@pytest.mark.parametrize("engine", ["sglang", "trtllm", "lmdeploy", "dynamo_vllm", "dynamo_trtllm", "ray_vllm"])
+def test_two_sides_together_count_prompts_and_outputs_once(engine: str) -> None:
+    page = page_of(engine)
+    prefill, decode = (totals(counted(engine, capture(page), side)) for side in ("prefill", "decode"))
+    assert "output" not in prefill
+    assert "output" in decode
+    assert "prompt" not in decode
+    assert counted(engine, capture(page), "prefill").missing == ()
+
+
+def test_a_side_that_makes_no_difference_changes_nothing() -> None:
+    assert SPECS["llamacpp"].on_side("decode") is SPECS["llamacpp"]
+    assert SPECS["vllm"].on_side("both") is SPECS["vllm"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "moves"),
+    [
+        ("vllm", {"computed_input": "prefill_end", "output": "live"}),
+        ("sglang", {"computed_input": "live", "prompt": "at_finish", "output": "live"}),
+        ("trtllm", {"prompt": "at_finish", "output": "at_finish"}),
+        ("tgi", {"prompt": "at_arrival", "output": "at_finish"}),
+        ("llamacpp", {"computed_input": "prefill_end", "output": "at_finish"}),
+        ("lmdeploy", {"prompt": "prefill_end", "cached_input": "at_finish", "output": "live"}),
+        ("dynamo_frontend", {"prompt": "prefill_end", "output": "live"}),
+        ("litellm", {"prompt": "at_finish", "output": "at_finish"}),
+    ],
+)
+def test_when_counters_move(engine: str, moves: dict[str, str]) -> None:
+    assert {name: SPECS[engine].quantities[name][0].moves for name in moves} == {
+        name: Moves(value) for name, value in moves.items()
+    }
+
+
+def in_use(**engines: str) -> tuple[str, ...]:
+    return double_counting({name: SPECS[engine] for name, engine in engines.items()})
+
+
+def test_frontend_and_workers_together_count_twice() -> None:
+    (message,) = in_use(front="dynamo_frontend", a="dynamo_vllm", b="dynamo_sglang", other="vllm")
+    assert message.startswith(
+        "server front (Dynamo frontend) stands in front of others, so it counts again what a and b"
+    )
+    (message,) = in_use(gateway="litellm", chat="vllm")
+    assert "counts again what chat counts: remove it" in message
+
+
+def test_servers_side_by_side_count_once() -> None:
+    assert in_use(a="vllm", b="vllm", c="sglang", d="dynamo_vllm") == ()
+    assert in_use(front="dynamo_frontend", other="vllm") == ()
+    assert in_use(gateway="litellm") == ()
+
+
+def test_a_person_may_say_that_they_are_separate() -> None:
+    both = {"gateway": SPECS["litellm"], "chat": SPECS["vllm"]}
+    assert double_counting(both, separate=("gateway",)) == ()
+    assert double_counting(both, separate=("chat",)) == ()
+    assert double_counting(both) != ()
