@@ -66,6 +66,7 @@ chart: $(VENV)/.core ## write what the Helm chart derives from other files: READ
 
 bench: $(VENV)/.dev $(VENV)/.real tools ## cost of the exporter itself: CPU, memory, scrape time
 	$(BIN)/python tests/bench
+	$(BIN)/python tests/bench/many_servers.py
 
 clean: ## remove the environment and build products
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/.work

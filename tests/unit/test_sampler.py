@@ -177,3 +177,23 @@ async def test_unwatched_sources_are_closed():
     await rig.sampler.unwatch(["chat"])
     assert rig.server.closed
     assert rig.sampler.source_names == ("nvml",)
+
+
+@pytest.mark.parametrize(("servers", "spread"), [(64, 0.0), (100, 0.7)])
+async def test_hundreds_of_servers_are_spread_over_the_tick_and_few_are_read_together(servers, spread):
+    clock = FakeClock()
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    names = [f"server-{number}" for number in range(servers)]
+    plan = Plan(tuple(ServerPlan(name) for name in names), tick_seconds=1.0)
+    snapshots: list[Snapshot] = []
+    sampler = Sampler(Books(plan, Ledger()), clock, clock, snapshots.append, sleep=pause)
+    for name in names:
+        sampler.watch_tokens(Server(clock, name))
+    sampler.watch_power(Gpus(clock))
+    await sampler.tick()
+    assert all(health.up for health in snapshots[-1].sources)
+    assert pauses == pytest.approx([spread * number / servers for number in range(1, servers) if spread])

@@ -32,6 +32,8 @@ log = logging.getLogger("tokwatt.sampler")
 TOKENS_KIND = "tokens"
 POWER_KIND = "power"
 BUG_REASON = "bug"
+STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
+STAGGER_SHARE = 0.7  # of a tick, over which the reads of more servers are spread; the rest is for their answers
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -142,21 +144,30 @@ class Sampler:
         Meters follow the servers' answers at once: energy is interpolated to the instants of the token readings, and
         the nearer a meter's reading the smaller the error of a burst in between. A source that has not answered after a
         third of a tick is left to answer later: its reading counts in the next Snapshot, at the instant it was taken.
+        Hundreds of servers are spread over the tick, each at its own instant of it: asked all at once, they would wait
+        for each other and nobody could tell when each read its counters.
         """
         for kind in (TOKENS_KIND, POWER_KIND):
-            flights = [
-                self._start(watched)
-                for watched in self._watched.values()
-                if watched.kind == kind and watched.source.name not in self._timers and watched.flight is None
-            ]
+            fast = [w for w in self._watched.values() if w.kind == kind and w.source.name not in self._timers]
+            pause = self._pause_between(fast)
+            flights = [self._start(watched, pause * n) for n, watched in enumerate(fast) if watched.flight is None]
             if flights:
                 await asyncio.wait(flights, timeout=self.books.plan.tick_seconds / 3)
         self.publish_now()
 
-    def _start(self, watched: Watched) -> asyncio.Task[None]:
-        watched.flight = asyncio.create_task(self._read(watched), name=f"read {watched.source.name}")
+    def _pause_between(self, fast: Sequence[Watched]) -> float:
+        """Seconds from the start of one source's read to the next one's."""
+        return STAGGER_SHARE * self.books.plan.tick_seconds / len(fast) if len(fast) > STAGGER_ABOVE else 0.0
+
+    def _start(self, watched: Watched, after_seconds: float) -> asyncio.Task[None]:
+        reading = self._read_after(watched, after_seconds) if after_seconds else self._read(watched)
+        watched.flight = asyncio.create_task(reading, name=f"read {watched.source.name}")
         watched.flight.add_done_callback(lambda _: setattr(watched, "flight", None))
         return watched.flight
+
+    async def _read_after(self, watched: Watched, seconds: float) -> None:
+        await self.sleep(seconds)
+        await self._read(watched)
 
     async def _read_on_timer(self, watched: Watched, period_seconds: float) -> None:
         due = self.clock()
