@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support import captures
 from support.servers import reply, serving
 
+from tokwatt.app import detect as detecting
 from tokwatt.app.build import Workshop
 from tokwatt.app.cli import main
 from tokwatt.app.probe import as_json, as_text, probe, succeeded
 from tokwatt.config import Config, MeterConfig, ServerConfig
 from tokwatt.sources.power.nvml import NvmlOptions
+from tokwatt.sources.tokens.discovery import Found
 
 GOOD = "servers:\n  - {name: chat, url: 'http://127.0.0.1:8000/metrics'}\nmeters: [{source: nvml}]\n"
 BAD = "servers:\n  - {name: chat, url: 'http://127.0.0.1:8000/metrics', egnine: vllm}\n"
@@ -34,6 +37,21 @@ def test_check_of_a_mistake_names_file_line_key_and_suggestion(tmp_path, capsys)
     assert main(["check", written(tmp_path, BAD)]) == 2
     said = capsys.readouterr().err
     assert f"{tmp_path}/tokwatt.yml:2: servers[0].egnine: unknown key; did you mean engine?" in said
+
+
+FRONT = """servers:
+  - {name: front, url: "http://127.0.0.1:8000", engine: dynamo_frontend}
+  - {name: worker, url: "http://127.0.0.1:8081", engine: dynamo_vllm}
+meters: []
+"""
+
+
+def test_a_frontend_beside_its_workers_is_refused_unless_it_is_said_to_be_separate(tmp_path, capsys):
+    assert main(["check", written(tmp_path, FRONT)]) == 2
+    said = capsys.readouterr().err
+    assert "tokwatt.yml:2: servers[0].engine: stands in front of worker and counts the same tokens again" in said
+    assert "separate: true" in said
+    assert main(["check", written(tmp_path, FRONT.replace("_frontend}", "_frontend, separate: true}"))]) == 0
 
 
 def test_check_for_scripts(tmp_path, capsys):
@@ -64,6 +82,36 @@ def test_sources_lists_every_source_and_what_it_needs(capsys):
     assert all(source["needs"] for source in report["power"])
     assert main(["sources"]) == 0
     assert "llamacpp" in capsys.readouterr().out
+
+
+async def test_probe_tells_who_counts_again():
+    front = reply(captures.body("dynamo_frontend/1.6.1__written-loaded"))
+    worker = reply(captures.body("dynamo_vllm/1.6.1__written-settled"))
+    async with serving(metrics=front) as one, serving(metrics=worker) as two:
+        servers = (ServerConfig("front", one.url), ServerConfig("worker", two.url))
+        workshop = Workshop()
+        rows, _ = await probe(Config(servers=servers, meters=()), workshop)
+        quiet, _ = await probe(Config(servers=(replace(servers[0], separate=True), servers[1]), meters=()), workshop)
+        await workshop.aclose()
+    assert rows[0].items[-1] == "COUNTED TWICE: its tokens are those of worker too"
+    assert not any("TWICE" in item for row in (rows[1], *quiet) for item in row.items)
+
+
+async def test_without_a_config_workers_are_taken_and_their_frontend_is_left_out(monkeypatch):
+    front, worker = "http://127.0.0.1:8000/metrics", "http://127.0.0.1:8081/metrics"
+    found = (Found(front, "dynamo_frontend", "x"), Found(worker, "dynamo_vllm", "x"), Found("u", None, "nobody there"))
+
+    async def find(http):
+        return found
+
+    monkeypatch.setattr(detecting, "find_servers", find)
+    workshop = Workshop()
+    config, tried = await detecting.detect(Config(meters=()), workshop)
+    await workshop.aclose()
+    assert [server.url for server in config.servers] == [worker]
+    reasons = {item.where: item.reason for item in tried if not item.found}
+    assert reasons[front] == f"left out: dynamo_frontend counts again what {worker} count"
+    assert reasons["u"] == "nobody there"
 
 
 async def test_probe_tells_readings_and_reasons():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tokwatt.config import MeterConfig, ServerConfig, TokenOrigin
 from tokwatt.readings import Clock, PowerSource, PowerSourceSpec, SourceContext, TokenSource
 from tokwatt.sources import power, tokens
 from tokwatt.sources._http import Access, Http
 from tokwatt.sources.tokens._follower import Follower
+from tokwatt.sources.tokens.overlap import counted_again
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import GENERIC, TokenSpec, spec_from_mapping
 
@@ -54,6 +55,12 @@ class Workshop:
         """Merge a server's own `spec` over that of its engine. Raises ValueError naming the key."""
         base = self.token_specs.get(engine) if engine else None
         return spec_from_mapping(spec, where, base=base)
+
+    def counted_again(self, servers: Collection[ServerConfig]) -> Mapping[str, tuple[str, ...]]:
+        """Name the servers that count again what others count, as far as their engines are configured."""
+        specs = {server.name: self._token_spec(server) for server in servers}
+        known = {name: spec for name, spec in specs.items() if spec is not None}
+        return counted_again(known, {server.name for server in servers if server.separate})
 
     def power_source(self, meter: MeterConfig) -> PowerSource:
         """Build one power source."""

@@ -106,7 +106,11 @@ def _load(path: Path | None, workshop: Workshop) -> Config:
     if path is None:
         return Config()
     config, warnings = read_config(
-        path, power_specs=workshop.power_specs, engines=workshop.engines, check_spec=workshop.check_spec
+        path,
+        power_specs=workshop.power_specs,
+        engines=workshop.engines,
+        check_spec=workshop.check_spec,
+        counted_again=workshop.counted_again,
     )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

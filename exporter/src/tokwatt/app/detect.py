@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tokwatt.app.build import Workshop
 from tokwatt.config import Config, GpuSelection, MeterConfig, ServerConfig
 from tokwatt.readings import SourceError
 from tokwatt.sources.tokens.discovery import Found, find_servers
+from tokwatt.sources.tokens.overlap import counted_again
 
 FIRST_READ_SECONDS = 5.0  # the first NVML call may have to load the driver
 
@@ -28,8 +30,10 @@ async def detect(config: Config, workshop: Workshop) -> tuple[Config, tuple[Trie
     tried: list[Tried] = []
     if not config.servers:
         found = await find_servers(workshop.http)
-        tried += [Tried("tokens", item.url, item.engine is not None, item.engine or item.reason) for item in found]
-        config = replace(config, servers=_servers([item for item in found if item.engine]))
+        specs = {item.url: workshop.token_specs[item.engine] for item in found if item.engine}
+        again = counted_again(specs)
+        tried += [_tried(item, again.get(item.url, ())) for item in found]
+        config = replace(config, servers=_servers([item for item in found if item.engine and item.url not in again]))
     if config.meters is None:
         names = [name for name, spec in workshop.power_specs.items() if spec.detect]
         results = await asyncio.gather(*(_try_meter(name, workshop) for name in names))
@@ -42,6 +46,13 @@ async def detect(config: Config, workshop: Workshop) -> tuple[Config, tuple[Trie
             if not spec.detect
         ]
     return config, tuple(tried)
+
+
+def _tried(item: Found, behind: Sequence[str]) -> Tried:
+    if item.engine and behind:
+        reason = f"left out: {item.engine} counts again what {' and '.join(behind)} count"
+        return Tried("tokens", item.url, found=False, reason=reason)
+    return Tried("tokens", item.url, item.engine is not None, item.engine or item.reason)
 
 
 def _servers(found: list[Found]) -> tuple[ServerConfig, ...]:

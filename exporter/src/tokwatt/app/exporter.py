@@ -7,7 +7,7 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -19,6 +19,8 @@ from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
 from tokwatt.readings import Clock, PowerSource, TokenSource
 from tokwatt.sampler import ReloadState, Sampler
+from tokwatt.sources.tokens.scraper import TokenScraper
+from tokwatt.sources.tokens.spec import TokenSpec
 
 log = logging.getLogger("tokwatt")
 
@@ -57,6 +59,12 @@ class Exporter:
     def setup(self) -> Setup:
         """The setup in force."""
         return self._setup
+
+    @property
+    def token_specs(self) -> Mapping[str, TokenSpec]:
+        """Spec in use by server, of those whose engine is known by now."""
+        scrapers = {name: source for name, source in self._tokens.items() if isinstance(source, TokenScraper)}
+        return {name: source.spec for name, source in scrapers.items() if source.spec is not None}
 
     def open(self) -> None:
         """Build the sources; nothing is read yet. Call inside a running event loop."""

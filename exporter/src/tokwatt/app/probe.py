@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.detect import Tried, detect
@@ -12,6 +12,7 @@ from tokwatt.app.setup import PowerEntry, Setup, TokenEntry, setup_of
 from tokwatt.app.tables import table
 from tokwatt.config import Config
 from tokwatt.readings import EnergyCounter, EnergyReading, PowerReading, ServerReading, SourceError
+from tokwatt.sources.tokens.overlap import counted_again
 
 SECOND_READ_AFTER_SECONDS = 1.0  # an energy counter says nothing of watts until it is read twice
 
@@ -26,14 +27,28 @@ class Row:
     ok: bool
     items: tuple[str, ...]  # readings, or the reason
     missing: tuple[str, ...] = field(default=())
+    engine: str = ""  # of an inference server that was read
 
 
 async def probe(config: Config, workshop: Workshop) -> tuple[tuple[Row, ...], tuple[Tried, ...]]:
     """Read everything that a configuration names, or that is found where it names nothing."""
     config, tried = await detect(config, workshop)
     setup = setup_of(config, workshop)
-    rows = await asyncio.gather(*_reads(setup))
-    return tuple(rows), tuple(item for item in tried if not item.found)
+    rows = _note_double_counting(await asyncio.gather(*_reads(setup)), config, workshop)
+    return rows, tuple(item for item in tried if not item.found)
+
+
+def _note_double_counting(rows: Sequence[Row], config: Config, workshop: Workshop) -> tuple[Row, ...]:
+    specs = {row.source: workshop.token_specs[row.engine] for row in rows if row.engine in workshop.token_specs}
+    again = counted_again(specs, {server.name for server in config.servers if server.separate})
+    return tuple(
+        replace(
+            row, items=(*row.items, f"COUNTED TWICE: its tokens are those of {' and '.join(again[row.source])} too")
+        )
+        if row.source in again
+        else row
+        for row in rows
+    )
 
 
 def _reads(setup: Setup) -> list[asyncio.Task[Row]]:
@@ -50,7 +65,15 @@ async def _probe_server(name: str, entry: TokenEntry) -> Row:
         return Row("tokens", name, entry.target, ok=False, items=(str(error),))
     finally:
         await source.aclose()
-    return Row("tokens", name, entry.target, ok=True, items=_describe_server(reading), missing=reading.missing)
+    return Row(
+        "tokens",
+        name,
+        entry.target,
+        ok=True,
+        items=_describe_server(reading),
+        missing=reading.missing,
+        engine=reading.engine,
+    )
 
 
 def _describe_server(reading: ServerReading) -> tuple[str, ...]:

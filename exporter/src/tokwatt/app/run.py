@@ -17,6 +17,7 @@ from tokwatt.app.http import Verify
 from tokwatt.app.setup import setup_of
 from tokwatt.config import Config, ConfigError, GpuSelection, ListenAddress, read_config
 from tokwatt.config.web import BasicAuth, build_ssl_context, read_web_config
+from tokwatt.sources.tokens.overlap import double_counting
 
 log = logging.getLogger("tokwatt")
 
@@ -42,6 +43,7 @@ class Runner:
         self._busy = asyncio.Lock()  # a reload and a new look must not interleave
         self._open = False  # servers or meters were left to detection
         self._exporter: Exporter | None = None
+        self._warned: tuple[str, ...] = ()
 
     def _load(self) -> Config:
         if self._options.config is None:
@@ -51,6 +53,7 @@ class Runner:
             power_specs=self._workshop.power_specs,
             engines=self._workshop.engines,
             check_spec=self._workshop.check_spec,
+            counted_again=self._workshop.counted_again,
         )
         for warning in warnings:
             log.warning("%s", warning)
@@ -124,10 +127,20 @@ class Runner:
         """Where servers or meters were left to detection, take in those that start later."""
         while True:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            self._warn_of_double_counting()
             if not self._open:
                 continue
             async with self._busy:
                 await self._take_in()
+
+    def _warn_of_double_counting(self) -> None:
+        """Say once what detection brought to light; what the configuration names was refused when it was loaded."""
+        assert self._exporter is not None
+        separate = {server.name for server in self._exporter.setup.config.servers if server.separate}
+        found = double_counting(self._exporter.token_specs, separate)
+        for message in found if found != self._warned else ():
+            log.warning("%s; keep what is beside the GPUs, or write `separate: true`", message)
+        self._warned = found
 
     async def _take_in(self) -> None:
         assert self._exporter is not None
@@ -145,6 +158,8 @@ class Runner:
         servers = (*running.servers, *new_servers)
         if not wanted.servers:
             # who owns the GPUs is only known while there is a single server
+            again = self._workshop.counted_again(servers)  # workers that start after their frontend replace it
+            servers = tuple(s for s in servers if s.name not in again)
             servers = tuple(replace(s, gpus=GpuSelection(every=len(servers) == 1)) for s in servers)
         for name in (*(s.name for s in new_servers), *(m.name for m in new_meters)):
             log.info("found %s", name)

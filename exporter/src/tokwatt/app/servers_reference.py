@@ -28,7 +28,12 @@ difference; one that doesn't tell cached tokens apart gives all prompt tokens, a
 by the side that made it.
 
 **Frontends and proxies** count what the servers behind them count already. Configure one level, best the one beside the
-GPUs.
+GPUs; a configuration with both is refused, unless the one in front says `separate: true` because its requests go
+elsewhere. Where engines are detected, both are read, and `tokwatt probe` and the log tell that tokens count twice;
+without a configuration the one in front is left out.
+
+**Nodes that count no tokens**, followers of multi-node tensor parallelism for example: `tokens: none` books their
+energy and cost.
 
 **Another server, another name, another version**: `spec:` of a server in the configuration changes any part of a spec,
 or describes a server that tokwatt doesn't know (`engine: generic`):

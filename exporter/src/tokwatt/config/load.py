@@ -15,11 +15,12 @@ from tokwatt.config.addresses import ListenAddress, parse_listen
 from tokwatt.config.binder import FAILED, Binder
 from tokwatt.config.checks import check
 from tokwatt.config.mistakes import ConfigError, ConfigWarning, Mistake, Rejected, Report, nearest, shown
-from tokwatt.config.schema import Config, GpuSelection, MeterConfig, MeterHeader
+from tokwatt.config.schema import Config, GpuSelection, MeterConfig, MeterHeader, ServerConfig
 from tokwatt.config.tree import Scalar, Sequence, Table, Value, parse
 from tokwatt.readings import PowerSourceSpec
 
 CheckSpec = Callable[[Mapping[str, object], str | None, str], object]
+CountedAgain = Callable[[Collection[ServerConfig]], Mapping[str, Collection[str]]]
 _WRITE_GPUS = "write all, none, or a list of UUIDs and indices such as [GPU-..., 1]"
 
 
@@ -29,11 +30,18 @@ def read_config(
     power_specs: Mapping[str, PowerSourceSpec],
     engines: Collection[str],
     check_spec: CheckSpec | None = None,
+    counted_again: CountedAgain | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Config, tuple[ConfigWarning, ...]]:
     """Read a configuration file; see `load_config`."""
     return load_config(
-        read_text(path), str(path), power_specs=power_specs, engines=engines, check_spec=check_spec, environ=environ
+        read_text(path),
+        str(path),
+        power_specs=power_specs,
+        engines=engines,
+        check_spec=check_spec,
+        counted_again=counted_again,
+        environ=environ,
     )
 
 
@@ -56,6 +64,7 @@ def load_config(
     power_specs: Mapping[str, PowerSourceSpec],
     engines: Collection[str],
     check_spec: CheckSpec | None = None,
+    counted_again: CountedAgain | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Config, tuple[ConfigWarning, ...]]:
     """Load a configuration from text.
@@ -67,6 +76,7 @@ def load_config(
         engines: names that `engine` may have.
         check_spec: given a server's `spec`, its `engine` and the key path of the spec; raises ValueError if the spec
             cannot be used, with a message that may begin with a key path and a colon.
+        counted_again: given the servers, those that count again what others count, with the names of these others.
         environ: where `*_env` settings are looked up; None: the process environment.
 
     Raises:
@@ -89,6 +99,8 @@ def load_config(
         config = _with_gpu_default(binder.record(Config, root, ""), binder)
         check(config, binder, power_specs, engines)
         _check_specs(config, binder, check_spec)
+        if counted_again is not None and not report.has_mistake("servers"):
+            _check_double_counting(config, binder, counted_again)
     report.raise_mistakes()
     return config, tuple(report.warnings)
 
@@ -112,6 +124,20 @@ def _check_specs(config: Config, binder: Binder, check_spec: CheckSpec | None) -
             if not (colon and key.startswith(path)):
                 key, message = path, str(error)
             binder.report.mistake(binder.place(key, path), key, message)
+
+
+def _check_double_counting(config: Config, binder: Binder, counted_again: CountedAgain) -> None:
+    twice = counted_again(config.servers)
+    for index, server in enumerate(config.servers):
+        if server.name in twice:
+            path = f"servers[{index}].engine"
+            others = " and ".join(twice[server.name])
+            binder.report.mistake(
+                binder.place(path, f"servers[{index}]"),
+                path,
+                f"stands in front of {others} and counts the same tokens again",
+                "keep what is beside the GPUs, or write `separate: true` if its requests reach no other server here",
+            )
 
 
 def _bind_listen(binder: Binder, value: Value, path: str) -> object:

@@ -159,6 +159,12 @@ class ServerConfig:
     role: Role = field(
         default=Role.BOTH, metadata=_setting("`support`: guardrail, embedding, other pre/post-processing")
     )
+    separate: bool = field(
+        default=False,
+        metadata=_setting(
+            "true: a frontend or proxy whose requests reach no other server here, so that no token counts twice"
+        ),
+    )
     labels: Mapping[str, str] = field(
         default_factory=dict,
         metadata=_setting(

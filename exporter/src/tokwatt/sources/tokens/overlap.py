@@ -19,23 +19,26 @@ _COUNTS_AGAIN: Mapping[Role, frozenset[Role]] = MappingProxyType(
 )
 
 
-def double_counting(specs_in_use: Mapping[str, TokenSpec], separate: Collection[str] = ()) -> tuple[str, ...]:
-    """Return one message for each server that counts again what others count; () is fine.
+def counted_again(
+    specs_in_use: Mapping[str, TokenSpec], separate: Collection[str] = ()
+) -> Mapping[str, tuple[str, ...]]:
+    """Map each server that counts again what others count to those others; empty is fine.
 
     `separate` names the servers of which a person says that their requests reach no other server of the configuration.
     """
-    messages = []
+    found = {}
     for name, spec in specs_in_use.items():
-        behind = [
-            other
-            for other, its in specs_in_use.items()
-            if its.role in _COUNTS_AGAIN.get(spec.role, ()) and other not in separate
-        ]
+        again = _COUNTS_AGAIN.get(spec.role, frozenset())
+        behind = tuple(other for other, its in specs_in_use.items() if its.role in again and other not in separate)
         if behind and name not in separate:
-            counts, them = ("counts", "that") if len(behind) == 1 else ("count", "those")
-            messages.append(
-                f"server {name} ({spec.title}) stands in front of others, so it counts again what "
-                f"{' and '.join(behind)} {counts}: remove it and keep {them} beside the GPUs, "
-                "or say that its requests go elsewhere"
-            )
-    return tuple(messages)
+            found[name] = behind
+    return MappingProxyType(found)
+
+
+def double_counting(specs_in_use: Mapping[str, TokenSpec], separate: Collection[str] = ()) -> tuple[str, ...]:
+    """Say the same in sentences, one for each server that counts again what others count; () is fine."""
+    return tuple(
+        f"server {name} ({specs_in_use[name].title}) stands in front of others and counts again what "
+        f"{' and '.join(behind)} count{'s' if len(behind) == 1 else ''}: their tokens are in two rows"
+        for name, behind in counted_again(specs_in_use, separate).items()
+    )
