@@ -6,6 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # vLLM wants its own versions of everything, so it gets an environment of its own.
 VENV_VLLM ?= .venv-vllm
+export VENV_VLLM VLLM_OPTIONS
 # -qq: pip's remarks on the machine's package sources are not this project's business; its errors still show.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 

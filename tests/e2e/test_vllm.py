@@ -87,15 +87,20 @@ def send_answered(recorder: Recorder, client: Completions) -> None:
         step.answered(*pool.map(lambda number: mixed(client, number), range(12)))
     with recorder.step("two choices") as step:
         step.answered(client.complete(prompt("choices"), 20, n=2, temperature=0.8, seed=3))
-    with recorder.step("one gave up in the queue") as step, ThreadPoolExecutor(MAX_RUNNING) as pool:
-        running = [pool.submit(client.stream, prompt(f"runs {number}"), 400) for number in range(MAX_RUNNING)]
-        recorder.wait_for(lambda page: total(page, "vllm:num_requests_running") == MAX_RUNNING, "a full batch")
+    places = MAX_RUNNING * data_parallel_ranks(recorder.page())
+    with recorder.step("one gave up in the queue") as step, ThreadPoolExecutor(places) as pool:
+        running = [pool.submit(client.stream, prompt(f"runs {number}"), 400) for number in range(places)]
+        recorder.wait_for(lambda page: total(page, "vllm:num_requests_running") == places, "a full batch")
         client.abort(
             prompt("waits"),
             LONG,
             lambda: recorder.wait_for(lambda page: total(page, "vllm:num_requests_waiting") == 1, "a queue"),
         )
         step.answered(*(one.result() for one in running))
+
+
+def data_parallel_ranks(page: Samples) -> int:
+    return sum(name == "vllm:generation_tokens_total" for name, _ in page)
 
 
 def mixed(client: Completions, number: int) -> Answered:
@@ -143,7 +148,7 @@ def test_a_prompt_that_was_sent_before_comes_from_the_cache(run: Run) -> None:
 
 def test_a_client_that_gave_up_in_the_queue_costs_no_tokens(run: Run) -> None:
     step = run.steps["one gave up in the queue"]
-    assert step.told.requests == MAX_RUNNING
+    assert step.told.requests >= MAX_RUNNING
     assert step.tokwatt == step.server == step.told_counted
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 
 from support.completions import Answered
 from support.llama_server import Usage
-from support.openmetrics import Samples, classic_samples, total
+from support.openmetrics import Samples, classic_samples, present, total
 from support.processes import poll
 from support.tokwatt_process import TokwattProcess
 
@@ -39,6 +39,10 @@ class Counted:
         return self.computed + self.cached
 
 
+def _gauge(page: Samples, name: str) -> float:
+    return total(page, name) if present(page, name) else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """How one engine writes its own counters."""
@@ -53,7 +57,8 @@ VLLM = Engine(
         total(page, "vllm:prompt_tokens_cached_total"),
         total(page, "vllm:generation_tokens_total"),
     ),
-    lambda page: total(page, "vllm:num_requests_running") + total(page, "vllm:num_requests_waiting") == 0,
+    # Several API servers of one vLLM show no gauge before the first request.
+    lambda page: all(_gauge(page, f"vllm:num_requests_{state}") == 0 for state in ("running", "waiting")),
 )
 LLAMACPP = Engine(
     lambda page: Counted(
@@ -101,6 +106,7 @@ class Recorder:
         self._engine = engine
         self._tick_seconds = tick_seconds
         self.steps: dict[str, Step] = {}
+        self._last: _Seen | None = None  # the end of one step is the beginning of the next
 
     def page(self) -> Samples:
         """The server's own page."""
@@ -117,10 +123,10 @@ class Recorder:
 
         `restarted`: the block starts the server anew, so that its counters begin at 0.
         """
-        before = self._rest()
+        before = self._last or self._rest()
         step = self.steps[name] = Step()
         yield step
-        after = self._rest()
+        after = self._last = self._rest()
         step.server = after.server if restarted else after.server - before.server
         step.tokwatt = tokwatt_counted(after.samples) - tokwatt_counted(before.samples)
         step.requests = _grown(before.samples, after.samples, "tokwatt_requests_total", "outcome")
@@ -131,11 +137,9 @@ class Recorder:
         poll(lambda: ready(self.page()) or None, f"{what} on {self._url}", seconds, every=0.02)
 
     def _rest(self) -> _Seen:
-        """Both at rest: the server's counters stand still, and tokwatt has booked idle energy since."""
+        """Both at rest: the server's counters stand still, and tokwatt has booked all energy of the time before."""
         counted = poll(self._still, f"rest on {self._url}", 60.0)
-        wait_for_reading(self._tokwatt, time.time() + self._tick_seconds)
-        idle_before = _idle_joules(self._tokwatt.samples())
-        poll(lambda: _idle_joules(self._tokwatt.samples()) > idle_before or None, "idle energy")
+        wait_for_reading(self._tokwatt, time.time() + 3 * self._tick_seconds)
         return _Seen(counted, self._tokwatt.samples())
 
     def _still(self) -> Counted | None:
@@ -186,11 +190,3 @@ def _grown(before: Samples, after: Samples, name: str, label: str) -> Mapping[st
         if key[0] == name and labels.get("server") == SERVER:
             grown[labels[label]] = grown.get(labels[label], 0.0) + value - before.get(key, 0.0)
     return grown
-
-
-def _idle_joules(samples: Samples) -> float:
-    return sum(
-        value
-        for (name, labels), value in samples.items()
-        if name == "tokwatt_server_gpu_energy_joules_total" and ("phase", "idle") in labels
-    )
