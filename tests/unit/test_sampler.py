@@ -179,21 +179,54 @@ async def test_unwatched_sources_are_closed():
     assert rig.sampler.source_names == ("nvml",)
 
 
-@pytest.mark.parametrize(("servers", "spread"), [(64, 0.0), (100, 0.7)])
-async def test_hundreds_of_servers_are_spread_over_the_tick_and_few_are_read_together(servers, spread):
+async def test_hundreds_of_servers_are_spread_over_the_tick_in_groups():
     clock = FakeClock()
-    pauses: list[float] = []
+    asked: dict[float, int] = {}
 
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
+    class Noted(Server):
+        async def read(self) -> ServerReading:
+            at = round(clock(), 6)
+            asked[at] = asked.get(at, 0) + 1
+            return await super().read()
 
-    names = [f"server-{number}" for number in range(servers)]
-    plan = Plan(tuple(ServerPlan(name) for name in names), tick_seconds=1.0)
+    async def pass_time(seconds: float) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)  # reads that were started are at their own instant
+        clock.advance(seconds)
+
+    names = [f"server-{number}" for number in range(100)]
+    plan = Plan(tuple(ServerPlan(name) for name in names), tick_seconds=0.7)
     snapshots: list[Snapshot] = []
-    sampler = Sampler(Books(plan, Ledger()), clock, clock, snapshots.append, sleep=pause)
+    sampler = Sampler(Books(plan, Ledger()), clock, clock, snapshots.append, sleep=pass_time)
     for name in names:
-        sampler.watch_tokens(Server(clock, name))
-    sampler.watch_power(Gpus(clock))
+        sampler.watch_tokens(Noted(clock, name))
+    began = clock()
     await sampler.tick()
+    await asyncio.sleep(0.01)
+    assert asked == {round(began + 0.8 * 0.7 * group / 7, 6): 16 if group < 6 else 4 for group in range(7)}
+    sampler.publish_now()
     assert all(health.up for health in snapshots[-1].sources)
-    assert pauses == pytest.approx([spread * number / servers for number in range(1, servers) if spread])
+    await sampler.aclose()
+
+
+async def test_a_slow_one_of_many_servers_is_not_asked_twice_at_once():
+    clock = FakeClock()
+
+    async def pass_time(seconds: float) -> None:
+        await asyncio.sleep(0)
+        clock.advance(seconds)
+
+    names = [f"server-{number}" for number in range(100)]
+    plan = Plan(tuple(ServerPlan(name) for name in names), tick_seconds=0.1)
+    sampler = Sampler(Books(plan, Ledger()), clock, clock, lambda _: None, sleep=pass_time)
+    servers = [Server(clock, name) for name in names]
+    servers[0].timeout_seconds = 60.0
+    servers[0].hangs = True
+    for server in servers:
+        sampler.watch_tokens(server)
+    for _ in range(3):
+        await sampler.tick()
+    running = [task for task in asyncio.all_tasks() if task.get_name() == "read server-0"]
+    assert len(running) == 1
+    await sampler.aclose()
+    assert all(server.closed for server in servers)

@@ -33,7 +33,8 @@ TOKENS_KIND = "tokens"
 POWER_KIND = "power"
 BUG_REASON = "bug"
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
-STAGGER_SHARE = 0.7  # of a tick, over which the reads of more servers are spread; the rest is for their answers
+STAGGER_GROUP = 16  # of more servers, so many are started at once
+STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -70,6 +71,7 @@ class Sampler:
     reload_state: ReloadState = ReloadState()
     _watched: dict[str, Watched] = field(default_factory=dict)
     _timers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _rounds: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def ledger(self) -> Ledger:
@@ -121,6 +123,8 @@ class Sampler:
 
     async def aclose(self) -> None:
         """Stop reading and close every source."""
+        for task in tuple(self._rounds):
+            task.cancel()
         await self.unwatch(self.source_names)
 
     # Reading
@@ -149,25 +153,36 @@ class Sampler:
         """
         for kind in (TOKENS_KIND, POWER_KIND):
             fast = [w for w in self._watched.values() if w.kind == kind and w.source.name not in self._timers]
-            pause = self._pause_between(fast)
-            flights = [self._start(watched, pause * n) for n, watched in enumerate(fast) if watched.flight is None]
+            if len(fast) > STAGGER_ABOVE:
+                flights = [self._start_round(fast)]
+            else:
+                flights = [self._start(watched) for watched in fast if watched.flight is None]
             if flights:
                 await asyncio.wait(flights, timeout=self.books.plan.tick_seconds / 3)
         self.publish_now()
 
-    def _pause_between(self, fast: Sequence[Watched]) -> float:
-        """Seconds from the start of one source's read to the next one's."""
-        return STAGGER_SHARE * self.books.plan.tick_seconds / len(fast) if len(fast) > STAGGER_ABOVE else 0.0
+    def _start_round(self, fast: Sequence[Watched]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._spread(fast), name="spread reads")
+        self._rounds.add(task)
+        task.add_done_callback(self._rounds.discard)
+        return task
 
-    def _start(self, watched: Watched, after_seconds: float) -> asyncio.Task[None]:
-        reading = self._read_after(watched, after_seconds) if after_seconds else self._read(watched)
-        watched.flight = asyncio.create_task(reading, name=f"read {watched.source.name}")
+    async def _spread(self, fast: Sequence[Watched]) -> None:
+        """Start the reads of one tick group by group. A server whose last read is still going on is left out."""
+        began = self.clock()
+        groups = -(-len(fast) // STAGGER_GROUP)
+        for number in range(groups):
+            due = began + STAGGER_SHARE * self.books.plan.tick_seconds * number / groups
+            if number:
+                await self.sleep(max(0.0, due - self.clock()))
+            for watched in fast[number * STAGGER_GROUP : (number + 1) * STAGGER_GROUP]:
+                if watched.flight is None and self._watched.get(watched.source.name) is watched:
+                    self._start(watched)
+
+    def _start(self, watched: Watched) -> asyncio.Task[None]:
+        watched.flight = asyncio.create_task(self._read(watched), name=f"read {watched.source.name}")
         watched.flight.add_done_callback(lambda _: setattr(watched, "flight", None))
         return watched.flight
-
-    async def _read_after(self, watched: Watched, seconds: float) -> None:
-        await self.sleep(seconds)
-        await self._read(watched)
 
     async def _read_on_timer(self, watched: Watched, period_seconds: float) -> None:
         due = self.clock()
