@@ -283,6 +283,15 @@ async def test_one_side_of_a_split_deployment(http: Http, spec: TokenSpec | None
     assert {sample.quantity for sample in reading.counters} >= {Quantity.COMPUTED_INPUT, Quantity.CACHED_INPUT}
 
 
+async def test_a_named_server_of_which_only_the_house_is_there_yet(http: Http) -> None:
+    page = b'nv_inference_count{model="m",version="1"} 0\n'
+    async with serving(metrics=pages(page, capture("triton_vllm/8de0c14__written-loaded"))) as fake:
+        source = scraper(http, fake.url, spec=SPECS["triton_vllm"])
+        first = await source.read()
+        assert (first.counters, first.missing) == ((), ())
+        assert output(await source.read()) == 870
+
+
 async def test_a_late_handler_moves_the_reading_to_the_answer(http: Http) -> None:
     async with serving(metrics=reply(PAGE)) as fake:
         source = scraper(http, fake.url)

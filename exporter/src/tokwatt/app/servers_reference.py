@@ -104,7 +104,7 @@ def _moves(candidate: Candidate) -> str:
 
 
 def _section(spec: TokenSpec) -> str:
-    lines = [f"\n## {spec.engine}", "", f"{spec.summary}.", ""]
+    lines = [f"\n## {spec.engine}", "", f"{spec.summary}. Versions: {spec.versions}.", ""]
     if spec.role in _ROLES:
         lines += [_ROLES[spec.role], ""]
     lines += _nothing(spec) if spec.no_tokens else _counted(spec)

@@ -19,6 +19,7 @@ def as_json(workshop: Workshop) -> Mapping[str, object]:
                 "engine": spec.engine,
                 "title": spec.title,
                 "summary": spec.summary,
+                "versions": spec.versions,
                 "path": spec.path,
                 "ports": list(spec.default_ports),
                 "role": spec.role.value,

@@ -86,6 +86,7 @@ class TokenSpec:
     ]  # by Quantity value or requests_running/_waiting; first offered wins
     role: Role = Role.ENGINE
     summary: str = ""
+    versions: str = ""  # for people: versions that this spec is about
     path: str = "/metrics"
     default_ports: tuple[int, ...] = ()
     switch_on: str = ""  # how a person makes the server publish the metrics
@@ -145,7 +146,7 @@ def renamed(spec: TokenSpec, beginnings: Mapping[str, str]) -> TokenSpec:
 
 def check_complete(spec: TokenSpec, where: str) -> None:
     """Require of a spec that ships with tokwatt what detection, `tokwatt sources` and the docs need."""
-    needed = ["summary", "default_ports", "provenance"]
+    needed = ["summary", "versions", "default_ports", "provenance"]
     needed += ["instead"] if spec.no_tokens else ["switch_on", "disaggregated"]
     if spec.recognise is None and not spec.detect_all:
         needed.append("detect")

@@ -232,6 +232,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object, str], Any]]] = MappingProxyTy
         "engine": ("engine", _text),
         "title": ("title", _text),
         "summary": ("summary", _text),
+        "versions": ("versions", _text),
         "role": ("role", _role),
         "path": ("path", _path),
         "default_ports": ("default_ports", _ports),

@@ -147,7 +147,8 @@ class TokenScraper:
         if not counted.has_tokens and self._given is None and spec is self._spec:
             spec = self._detect(page)  # another engine may have taken the port
             counted = self._count_page(spec, page)
-        if not counted.has_tokens and not (spec.appears_on_first_request and any(map(page.shows, spec.detect))):
+        marks = (*spec.detect, *spec.detect_all)
+        if not counted.has_tokens and not (spec.appears_on_first_request and any(map(page.shows, marks))):
             seen = ", ".join(page.names(_NAMES_SHOWN)) or "nothing"
             raise Malformed(
                 f"metrics answered but no token counter of {spec.title} is there; seen: {seen}",
