@@ -76,6 +76,9 @@ async def _try_url(http: Http, known: Mapping[str, TokenSpec], url: URL) -> tupl
         problem = explain_page(answer, where, switch_on)
     except SourceError as error:
         problem = error
+    if problem is not None and problem.what.startswith("cannot connect"):
+        titles = ", ".join(spec.title for spec in known.values() if url.port in spec.default_ports)
+        return Found(where, None, f"cannot connect, nothing listens here ({titles or 'no usual port'})"), False
     if problem is not None:
         reason = f"{problem.what} ({problem.hint})" if problem.hint else problem.what
         return Found(where, None, reason), False
