@@ -181,6 +181,17 @@ class TestTokens:
         empty = ServerReading("chat", 1, 0, ())
         assert ledger_of(tokens(0, 100), empty, tokens(2, 130)).account.models["m"].output_tokens == 30
 
+    def test_a_series_that_an_engine_shows_with_its_first_event_began_at_zero(self):
+        def sglang(at: float, *counters: CounterSample) -> ServerReading:
+            return ServerReading("chat", at, 0, counters, series_begin_at_zero=True)
+
+        first = CounterSample(Quantity.OUTPUT, "m", "out", 500)
+        assert ledger_of(sglang(0), sglang(1, first)).account.models["m"].output_tokens == 500
+        assert ledger_of(sglang(0, first)).account.models["m"].output_tokens == 0  # nobody knows since when
+        assert ledger_of(sglang(0), sglang(9, first)).account.models["m"].output_tokens == 0  # it may have restarted
+        late = ServerReading("chat", 1, 0, (first,))
+        assert ledger_of(ServerReading("chat", 0, 0, ()), late).account.models["m"].output_tokens == 0
+
     def test_input_is_the_difference_of_prompt_and_cached_and_never_falls(self):
         def reading(at: float, prompt: float, cached: float) -> ServerReading:
             samples = (

@@ -141,6 +141,7 @@ class ServerReading:
     engine_version: str = ""
     missing: tuple[str, ...] = ()  # series that the spec names and a healthy server did not show
     output_at_finish: bool = False  # output tokens are counted when a request ends, not while they are made
+    series_begin_at_zero: bool = False  # the engine shows a series only once it counted: before, it was 0
 
 
 class SourceError(Exception):

@@ -77,6 +77,7 @@ class Exporter:
     def start(self) -> None:
         """Begin to read sources on time. Call inside a running event loop."""
         self.open()
+        self._sampler.publish_now()  # so that /metrics answers from the first moment
         self._ticking = asyncio.create_task(self._sampler.run(), name="tick")
         self._ticking.add_done_callback(_log_death)
 

@@ -26,13 +26,14 @@ class ServerLedger:
         if end is not None and reading.at_seconds <= end:
             return False
         previous = self.last_read
-        moved = self.account.add(reading)
+        missed_between = previous is not None and end is not None and end > previous.at_seconds
+        gap = previous is not None and reading.at_seconds - previous.at_seconds > self.max_gap_seconds
+        moved = self.account.add(reading, uninterrupted=previous is not None and not missed_between and not gap)
         models = {sample.model for sample in reading.counters}
         self.last_model = models.pop() if len(models) == 1 else ""
-        missed_between = previous is not None and end is not None and end > previous.at_seconds
         at_rest = _at_rest(reading)
         idle = previous is not None and not moved and not missed_between and _at_rest(previous) and at_rest
-        if previous is not None and reading.at_seconds - previous.at_seconds > self.max_gap_seconds:
+        if previous is not None and gap:
             self.gap_seconds += reading.at_seconds - previous.at_seconds
             idle = False
         self.timeline.append(

@@ -62,7 +62,8 @@ class TokenAccount:
     """Totals of one server since its first reading.
 
     Resets are found per raw series: a restarted rank must not look like a restart of the sum. A series that falls was
-    restarted from zero, so its whole new value is new. The first value of any series is its baseline and adds nothing.
+    restarted from zero, so its whole new value is new. The first value of any series is its baseline and adds nothing,
+    but for engines that show a series only once it counted: there a series that joins between two reads began at zero.
     """
 
     __slots__ = ("_last", "models", "resets")
@@ -72,8 +73,9 @@ class TokenAccount:
         self.resets = 0
         self._last: dict[str, float] = {}
 
-    def add(self, reading: ServerReading) -> frozenset[Quantity]:
-        """Take a reading; returns the quantities that moved."""
+    def add(self, reading: ServerReading, *, uninterrupted: bool = False) -> frozenset[Quantity]:
+        """Take a reading; returns the quantities that moved. `uninterrupted`: the last reading is a period ago."""
+        joins_at_zero = uninterrupted and reading.series_begin_at_zero
         moved: set[Quantity] = set()
         reset = False
         for sample in reading.counters:
@@ -83,7 +85,7 @@ class TokenAccount:
             last = self._last.get(sample.series)
             self._last[sample.series] = sample.value
             if last is None:
-                difference = 0.0
+                difference = sample.value if joins_at_zero else 0.0
             elif sample.value >= last:
                 difference = sample.value - last
             else:

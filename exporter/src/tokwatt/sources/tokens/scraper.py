@@ -120,6 +120,7 @@ class TokenScraper:
             engine_version=self._identity.version,
             missing=counted.missing,
             output_at_finish=counted.output_at_finish,
+            series_begin_at_zero=spec.appears_on_first_request,
         )
 
     async def aclose(self) -> None:
