@@ -1,0 +1,63 @@
+"""What meters that are read over HTTP have in common: their options, and one GET with the instant it holds for.
+
+Owns the shared option fields. Knows no format of an answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+from tokwatt.readings import SourceContext
+from tokwatt.sources._http import Access, Answer, Http, parse_url, safe_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebOptions:
+    """Options of a meter behind an http or https address."""
+
+    url: str = field(metadata={"help": "its metrics page, http or https"})
+    bearer_token_file: str | None = field(
+        default=None, metadata={"help": "file that holds the token for the page", "secret": True}
+    )
+    ca_file: str | None = field(
+        default=None, metadata={"help": "CA certificates (PEM) that an https page is checked against", "file": True}
+    )
+    verify_tls: bool = field(
+        default=True, metadata={"help": "false: accept any certificate of an https page; anybody may then answer"}
+    )
+    period_seconds: float = field(default=5.0, metadata={"help": "time between reads", "unit": "s"})
+    timeout_seconds: float = field(default=3.0, metadata={"help": "longest wait for one read", "unit": "s"})
+
+    def __post_init__(self) -> None:
+        try:
+            url = parse_url(self.url)
+        except ValueError as error:
+            raise ValueError(f"url {error}") from None
+        if url.user or url.password:
+            raise ValueError("url must hold no user name or password: use bearer_token_file")
+        if self.period_seconds <= 0 or self.timeout_seconds <= 0:
+            raise ValueError("period_seconds and timeout_seconds must be above 0")
+
+
+class WebMeter:
+    """One address and how to be let in. Connections open at the first read."""
+
+    def __init__(self, options: WebOptions, context: SourceContext) -> None:
+        self.url = parse_url(options.url)
+        self.where = safe_url(self.url)
+        self._access = Access(options.bearer_token_file or "", options.ca_file or "", options.verify_tls)
+        self._context = context
+        self._http = Http()
+
+    async def get(self, url: URL, timeout_seconds: float, *, switch_on: str = "") -> tuple[Answer, float]:
+        """Fetch `url`: the answer and the middle of the exchange in monotonic seconds. Raises SourceError only."""
+        answer = await self._http.get(
+            url, timeout_seconds=timeout_seconds, clock=self._context.clock, access=self._access, switch_on=switch_on
+        )
+        return answer, (answer.sent_seconds + answer.answered_seconds) / 2
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
