@@ -6,12 +6,13 @@ Knows HTTP only. Never follows redirects, never puts credentials into a message,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 import time
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -35,11 +36,15 @@ _HEADERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to be let in: a file with a bearer token (read each time: tokens rotate), a CA file, or no verification."""
+    """How to be let in: a file with a bearer token (read each time: tokens rotate), a CA file, or no verification.
+
+    `fingerprint`, the SHA-256 of the server's certificate in hexadecimal, takes the place of any other verification.
+    """
 
     bearer_token_file: str = ""
     ca_file: str = ""
     verify_tls: bool = True
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,17 @@ class Answer:
     sent_seconds: float
     answered_seconds: float  # the answer's head arrived
     framed: bool  # the server said where the body ends; without it, a cut body looks like a whole one
+
+
+@dataclass(frozen=True, slots=True)
+class AnyAnswer:
+    """A complete answer with any status. Headers and body may hold secrets: neither belongs into a message."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    sent_seconds: float
+    answered_seconds: float
 
 
 def safe_url(url: str | URL) -> str:
@@ -99,19 +115,35 @@ class Http:
         access = access or Access()
         headers = _authorization(access, where)
         tls = self._tls_of(access, where)
-        try:
+        with _explained(where, timeout_seconds):
             async with asyncio.timeout(timeout_seconds):
                 sent = clock()
                 async with self._open().get(url, headers=headers, ssl=tls, allow_redirects=False) as response:
                     return await self._complete(response, where, sent, clock(), switch_on)
-        except TimeoutError as error:
-            raise TimedOut(f"no complete answer within {timeout_seconds:g} s", where=where) from error
-        except aiohttp.ClientError as error:
-            raise _explain_client_error(error, where) from error
-        except zlib.error as error:
-            raise Malformed("cannot unpack the gzip answer", where=where) from error
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"cannot connect: {type(error).__name__}", where=where) from error
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        *,
+        timeout_seconds: float,
+        clock: Clock = time.monotonic,
+        access: Access | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> AnyAnswer:
+        """Send one request and return its answer, whatever the status. Raises SourceError where there is none."""
+        where = safe_url(url)
+        tls = self._tls_of(access or Access(), where)
+        with _explained(where, timeout_seconds):
+            async with asyncio.timeout(timeout_seconds):
+                sent, open_ = clock(), self._open()
+                async with open_.request(
+                    method, url, headers=headers, data=body, ssl=tls, allow_redirects=False
+                ) as response:
+                    answered = clock()
+                    content = await self._body(response, where, self._limit)
+                    return AnyAnswer(response.status, response.headers, content, sent, answered)
 
     async def aclose(self) -> None:
         """Close all connections. The object can be used again afterwards."""
@@ -146,7 +178,9 @@ class Http:
             )
         return self._session
 
-    def _tls_of(self, access: Access, where: str) -> ssl.SSLContext | bool:
+    def _tls_of(self, access: Access, where: str) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
+        if access.fingerprint:
+            return aiohttp.Fingerprint(bytes.fromhex(access.fingerprint))
         if not access.verify_tls:
             return False
         if not access.ca_file:
@@ -175,6 +209,21 @@ class Http:
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
+@contextlib.contextmanager
+def _explained(where: str, timeout_seconds: float) -> Iterator[None]:
+    """Turn every way in which an exchange can fail into a SourceError."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimedOut(f"no complete answer within {timeout_seconds:g} s", where=where) from error
+    except aiohttp.ClientError as error:
+        raise _explain_client_error(error, where) from error
+    except zlib.error as error:
+        raise Malformed("cannot unpack the gzip answer", where=where) from error
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"cannot connect: {type(error).__name__}", where=where) from error
+
+
 def _unpacker(encoding: str, where: str) -> zlib._Decompress | None:
     if encoding in ("identity", ""):
         return None
@@ -198,6 +247,9 @@ def _explain_client_error(error: aiohttp.ClientError, where: str) -> SourceError
     # aiohttp's own texts repeat the URL, with its password: only texts of the system are quoted
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Unavailable("the host name is not known", where=where, hint="check the name and the resolver")
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        what = f"its certificate has the SHA-256 fingerprint {error.got.hex()}, not the one configured"
+        return Refused(what, where=where, hint="nothing was sent; a new certificate, or somebody in between?")
     if isinstance(error, aiohttp.ClientSSLError):
         return Unavailable(f"TLS failed: {error.os_error}", where=where, hint="http or https? right CA file?")
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -1,0 +1,231 @@
+"""CPU sockets and hosts through Linux hwmon: NVIDIA Grace, ACPI power meters, AMD's energy driver.
+
+Owns the options, the spec and the rules that say what a sensor's number contains. Never guesses: a sensor that no rule
+knows is read only where the configuration names its boundary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tokwatt.readings import (
+    Boundary,
+    DeviceFailure,
+    DeviceInfo,
+    DuplicateDevice,
+    EnergyCounter,
+    EnergyReading,
+    Fidelity,
+    Meter,
+    Method,
+    PowerReading,
+    PowerSample,
+    PowerSourceSpec,
+    SourceContext,
+    SourceError,
+    Unavailable,
+)
+from tokwatt.sources._worker import Worker
+from tokwatt.sources.power._hwmon_sensors import Sensor, find_sensors
+from tokwatt.sources.power._sysfs import entries, text_or
+
+# Chip and label of sensors whose meaning is certain. The socket's number makes the name that RAPL gives a package.
+_CPU_SENSORS: Final = (
+    ("power_meter", re.compile(r"CPU Power Socket (\d+)")),  # NVIDIA Grace: the CPU rail
+    ("amd_energy", re.compile(r"Esocket(\d+)")),
+)
+_SOCKET: Final = re.compile(r"[Ss]ocket ?(\d+)")
+_NOT_READ: Final = "none"
+_CHOICES: Final = (Boundary.CPU.value, Boundary.DRAM.value, Boundary.HOST.value, _NOT_READ)
+_SENSORS_SHOWN: Final = 12
+_OWN_DEADLINE_SHARE: Final = 0.95  # the message of the inner deadline says more than the sampler's
+_PERMISSION_HINT: Final = "run as root, or give tokwatt's group the right to read it by a udev rule"
+
+
+@dataclass(frozen=True, slots=True)
+class HwmonOptions:
+    """Options of `source: hwmon`."""
+
+    boundaries: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "help": "what sensors contain, by chip, label or chip/label as `tokwatt probe` shows them: cpu, dram, "
+            "host (one sensor) or none. For example `power_meter: host` for an ACPI meter of the whole server"
+        },
+    )
+    sysfs_root: str = field(default="/sys", metadata={"help": "where sysfs is mounted; in a container the host's"})
+    timeout_seconds: float = field(default=1.0, metadata={"help": "longest wait for one pass", "unit": "s"})
+
+    def __post_init__(self) -> None:
+        for name, boundary in self.boundaries.items():
+            if boundary not in _CHOICES:
+                raise ValueError(f"boundaries.{name} must be one of {', '.join(_CHOICES)}, not {boundary!r}")
+        if not self.sysfs_root.startswith("/"):
+            raise ValueError("sysfs_root must be an absolute path")
+        if self.timeout_seconds <= 0:
+            raise ValueError("timeout_seconds must be above 0")
+
+
+class HwmonSource:
+    """The known sensors of this host, read with the tick."""
+
+    def __init__(self, options: HwmonOptions, context: SourceContext) -> None:
+        self._options = options
+        self._context = context
+        self._root = Path(options.sysfs_root)
+        self._worker = Worker(context.name, context.clock)
+
+    @property
+    def name(self) -> str:
+        """The configured name; also the device of a host meter."""
+        return self._context.name
+
+    @property
+    def period_seconds(self) -> float | None:
+        """None: read with the tick."""
+        return None
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Longest time a read may take."""
+        return self._options.timeout_seconds
+
+    async def read(self) -> PowerReading:
+        """Read all known sensors once. Raises SourceError subclasses only.
+
+        A sensor that fails is told in `failures` while others are read; where none can be read its error is raised.
+        """
+        return await self._worker.call(self._read, self._options.timeout_seconds * _OWN_DEADLINE_SHARE)
+
+    async def aclose(self) -> None:
+        """Let the reading thread end."""
+        self._worker.close()
+
+    def _read(self) -> PowerReading:
+        readings: dict[tuple[Boundary, str], EnergyReading] = {}
+        devices: list[DeviceInfo] = []
+        failures: list[DeviceFailure] = []
+        for sensor, meter in self._wanted():
+            key = (meter.boundary, meter.device)
+            try:
+                if key in readings:
+                    hint = (
+                        f"its {meter.boundary.value} power counts once; give the other sensors `none` in `boundaries`"
+                    )
+                    raise DuplicateDevice("a second sensor of this device", where=sensor.names[0], hint=hint)
+                readings[key] = self._reading(sensor, meter)
+            except SourceError as error:
+                failures.append(DeviceFailure(sensor.title, error))
+                continue
+            devices.append(_info(readings[key], sensor))
+        if failures and not readings:
+            raise failures[0].error
+        return PowerReading(tuple(readings.values()), tuple(devices), tuple(failures))
+
+    def _wanted(self) -> list[tuple[Sensor, Meter]]:
+        """Choose the sensors, each with its meter. Raises Unavailable where there is none."""
+        sensors = find_sensors(self._root / "class/hwmon")
+        told = [(sensor, self._meter(sensor, boundary)) for sensor in sensors if (boundary := self._told(sensor))]
+        taken = {(meter.boundary, meter.device) for _, meter in told}
+        wanted = list(told)
+        for sensor in sensors:
+            meter = self._known(sensor)
+            if meter is not None and (meter.boundary, meter.device) not in taken:
+                wanted.append((sensor, meter))
+        if not wanted:
+            raise _nothing(sensors, str(self._root / "class/hwmon"))
+        return wanted
+
+    def _told(self, sensor: Sensor) -> Boundary | None:
+        """Return the boundary that the configuration names."""
+        choice = self._choice(sensor)
+        return Boundary(choice) if choice not in (None, _NOT_READ) else None
+
+    def _choice(self, sensor: Sensor) -> str | None:
+        boundaries = self._options.boundaries
+        return next((boundaries[name] for name in sensor.names if name in boundaries), None)
+
+    def _known(self, sensor: Sensor) -> Meter | None:
+        """Return the meter of a sensor that a rule knows and that nobody else counts."""
+        if self._choice(sensor) is not None:
+            return None
+        if not any(sensor.chip == chip and label.fullmatch(sensor.label) for chip, label in _CPU_SENSORS):
+            return None
+        meter = self._meter(sensor, Boundary.CPU)
+        return None if self._powercap_counts(meter.device) else meter
+
+    def _meter(self, sensor: Sensor, boundary: Boundary) -> Meter:
+        method = Method.COUNTER if sensor.is_counter else Method.INTEGRATED
+        return Meter(
+            source=self._context.name,
+            boundary=boundary,
+            device=self._device(sensor, boundary),
+            fidelity=Fidelity.HIGH,
+            method=Method.SIMULATED if self._context.simulated else method,
+        )
+
+    def _powercap_counts(self, package: str) -> bool:
+        """Whether RAPL shows this package too: then it is RAPL's."""
+        powercap = self._root / "class/powercap"
+        zones = (zone for zone in entries(powercap) if zone.startswith("intel-rapl:"))
+        return any(text_or(powercap / zone / "name", "") == package for zone in zones)
+
+    def _device(self, sensor: Sensor, boundary: Boundary) -> str:
+        if boundary is Boundary.HOST:
+            return self._context.name
+        socket = _SOCKET.search(sensor.label)
+        return f"package-{socket[1]}" if socket else sensor.names[0]
+
+    def _reading(self, sensor: Sensor, meter: Meter) -> EnergyReading:
+        clock = self._context.clock
+        before = clock()
+        amount = sensor.read(_PERMISSION_HINT)
+        at_seconds = (before + clock()) / 2
+        if sensor.is_counter:
+            return EnergyCounter(meter, amount, at_seconds)
+        return PowerSample(meter, amount, at_seconds, sensor.averaged_over_seconds)
+
+
+def _nothing(sensors: Sequence[Sensor], where: str) -> Unavailable:
+    if not sensors:
+        return Unavailable("no sensor shows power or energy", where=where)
+    shown = ", ".join(sensor.names[0] for sensor in sensors[:_SENSORS_SHOWN])
+    more = f" and {len(sensors) - _SENSORS_SHOWN} more" if len(sensors) > _SENSORS_SHOWN else ""
+    hint = "set `boundaries` for those that you know, for example power_meter: host"
+    return Unavailable(f"no power sensor whose meaning is certain; found {shown}{more}", where=where, hint=hint)
+
+
+def _info(reading: EnergyReading, sensor: Sensor) -> DeviceInfo:
+    details = [("sensor", sensor.title), ("place", sensor.place)]
+    if isinstance(reading, PowerSample) and reading.averaged_over_seconds:
+        details.append(("averaged_over_seconds", f"{reading.averaged_over_seconds:g}"))
+    return DeviceInfo(reading.meter, sensor.label, details=tuple(details))
+
+
+def _open(options: object, context: SourceContext) -> HwmonSource:
+    if not isinstance(options, HwmonOptions):
+        raise TypeError(f"hwmon needs HwmonOptions, not {type(options).__name__}")
+    return HwmonSource(options, context)
+
+
+SPEC = PowerSourceSpec(
+    name="hwmon",
+    summary="power sensors of Linux hwmon: NVIDIA Grace CPUs, AMD's energy driver; ACPI power meters where named",
+    needs="a driver that shows power in hwmon (acpi_power_meter, amd_energy); in a container the host's /sys",
+    boundaries=(Boundary.CPU, Boundary.DRAM, Boundary.HOST),
+    options=HwmonOptions,
+    open=_open,
+    detect=True,
+    traps=(
+        "Only sensors whose meaning is certain are read by themselves: Grace's CPU rail and AMD's sockets.",
+        "Grace: `CPU Power` lacks the SoC rail (SysIO) and DRAM; `Grace Power` has them, `Module Power` the GPU too.",
+        "Where NVML reads the whole module (GH200), the CPU's energy is inside the GPU's.",
+        "An ACPI power meter is mostly the whole server's, but may be a part's: compare it with the BMC once.",
+        "A package that RAPL shows too is left to RAPL.",
+        "Powers are averages over up to seconds, integrated: bursts below that are not seen.",
+    ),
+)

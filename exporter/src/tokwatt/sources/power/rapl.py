@@ -1,0 +1,205 @@
+"""CPU packages and their DRAM through the RAPL energy counters of Linux powercap.
+
+Owns the options, the spec and the choice of zones of `source: rapl`. Never adds zones that contain each other.
+Source: Linux, Documentation/power/powercap and ABI/testing/sysfs-class-powercap.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tokwatt.readings import (
+    Boundary,
+    Clock,
+    DeviceFailure,
+    DeviceInfo,
+    DuplicateDevice,
+    EnergyCounter,
+    Fidelity,
+    Meter,
+    Method,
+    PowerReading,
+    PowerSourceSpec,
+    SourceContext,
+    SourceError,
+    Unavailable,
+)
+from tokwatt.sources._worker import Worker
+from tokwatt.sources.power._sysfs import JOULES_PER_MICROJOULE, entries, exists, number_or_none, read_number, read_text
+
+# `intel-rapl` is the control type of AMD too. `intel-rapl-mmio` shows the same packages a second time.
+_ZONE: Final = re.compile(r"intel-rapl(:\d+)+")
+_PACKAGE: Final = re.compile(r"package-\d+(-die-\d+)?")
+_OWN_DEADLINE_SHARE: Final = 0.95  # the message of the inner deadline says more than the sampler's
+_PERMISSION_HINT: Final = (
+    "only root may read it since the fix of CVE-2020-8694: run as root, or give the service AmbientCapabilities="
+    "CAP_DAC_READ_SEARCH, or let its group read the file by a udev rule (chgrp and chmod g+r on energy_uj)"
+)
+_MASKED_HINT: Final = (
+    "container runtimes hide powercap: mount the host's /sys into the container, in Kubernetes as a hostPath volume, "
+    "and set sysfs_root to it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RaplOptions:
+    """Options of `source: rapl`."""
+
+    sysfs_root: str = field(default="/sys", metadata={"help": "where sysfs is mounted; in a container the host's"})
+    timeout_seconds: float = field(default=1.0, metadata={"help": "longest wait for one pass over zones", "unit": "s"})
+
+    def __post_init__(self) -> None:
+        if not self.sysfs_root.startswith("/"):
+            raise ValueError("sysfs_root must be an absolute path")
+        if self.timeout_seconds <= 0:
+            raise ValueError("timeout_seconds must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class _Zone:
+    """A zone that is counted: a package, or the DRAM beside one. `package` is the stable name of both."""
+
+    boundary: Boundary
+    package: str
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        return self.package if self.boundary is Boundary.CPU else f"{self.package} dram"
+
+
+class RaplSource:
+    """All CPU packages of this host, read with the tick."""
+
+    def __init__(self, options: RaplOptions, context: SourceContext) -> None:
+        self._options = options
+        self._context = context
+        self._worker = Worker(context.name, context.clock)
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._context.name
+
+    @property
+    def period_seconds(self) -> float | None:
+        """None: read with the tick."""
+        return None
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Longest time a read may take."""
+        return self._options.timeout_seconds
+
+    async def read(self) -> PowerReading:
+        """Read all packages once. Raises SourceError subclasses only.
+
+        A zone that fails is told in `failures` while others are read; where none can be read its error is raised.
+        """
+        return await self._worker.call(self._read, self._options.timeout_seconds * _OWN_DEADLINE_SHARE)
+
+    async def aclose(self) -> None:
+        """Let the reading thread end."""
+        self._worker.close()
+
+    def _read(self) -> PowerReading:
+        readings: dict[tuple[Boundary, str], EnergyCounter] = {}
+        devices: list[DeviceInfo] = []
+        failures: list[DeviceFailure] = []
+        for zone in _zones(Path(self._options.sysfs_root) / "class/powercap"):
+            key = (zone.boundary, zone.package)
+            try:
+                if key in readings:
+                    raise DuplicateDevice("a second zone of this name", where=str(zone.folder), hint="it is left out")
+                readings[key] = self._counter(zone, self._context.clock)
+            except SourceError as error:
+                failures.append(DeviceFailure(zone.title, error))
+                continue
+            devices.append(_info(readings[key], zone))
+        if failures and not readings:
+            raise failures[0].error
+        return PowerReading(tuple(readings.values()), tuple(devices), tuple(failures))
+
+    def _counter(self, zone: _Zone, clock: Clock) -> EnergyCounter:
+        # a range of 0 or none makes a fall of the counter a reset: that interval is then dropped
+        range_microjoules = number_or_none(zone.folder / "max_energy_range_uj") or 0
+        before = clock()
+        microjoules = read_number(zone.folder / "energy_uj", _PERMISSION_HINT)
+        at_seconds = (before + clock()) / 2
+        if microjoules == 0:  # a counter that counts stands at 0 for some microseconds in half an hour
+            hint = "the CPU or the firmware does not count this zone"
+            raise Unavailable("the energy counter stands at 0", where=str(zone.folder), hint=hint)
+        meter = Meter(
+            source=self._context.name,
+            boundary=zone.boundary,
+            device=zone.package,
+            fidelity=Fidelity.HIGH,
+            method=Method.SIMULATED if self._context.simulated else Method.COUNTER,
+        )
+        wraps_at_joules = range_microjoules * JOULES_PER_MICROJOULE if range_microjoules > 0 else None
+        return EnergyCounter(meter, microjoules * JOULES_PER_MICROJOULE, at_seconds, wraps_at_joules)
+
+
+def _zones(folder: Path) -> Iterator[_Zone]:
+    """Find packages and their DRAM, in the order of the folder. Raises SourceError where there is no package."""
+    names = [name for name in entries(folder) if _ZONE.fullmatch(name)]
+    if not names:
+        hint = "no RAPL on this CPU or in this virtual machine; on a host: modprobe intel_rapl_msr (AMD CPUs too)"
+        raise Unavailable("no RAPL zones", where=str(folder), hint=hint)
+    if not any(exists(folder / name) for name in names):
+        raise Unavailable("its zones lead nowhere", where=str(folder), hint=_MASKED_HINT)
+    titles = {name: title for name in names if (title := _title(folder / name))}
+    packages = [name for name, title in titles.items() if _PACKAGE.fullmatch(title)]
+    if not packages:
+        seen = ", ".join(sorted(set(titles.values()))) or "none with a name"
+        raise Unavailable(f"no package among the RAPL zones ({seen})", where=str(folder))
+    for name in packages:
+        yield _Zone(Boundary.CPU, titles[name], folder / name)
+        # `core` and `uncore` are inside the package; `dram` is beside it
+        for child, title in titles.items():
+            if title == "dram" and child.rpartition(":")[0] == name:
+                yield _Zone(Boundary.DRAM, titles[name], folder / child)
+
+
+def _title(zone: Path) -> str:
+    try:
+        return read_text(zone / "name")
+    except SourceError:  # a zone that goes away while it is looked at, or one that is masked
+        return ""
+
+
+def _info(counter: EnergyCounter, zone: _Zone) -> DeviceInfo:
+    details = [("zone", zone.folder.name)]
+    if counter.wraps_at_joules is not None:
+        details.append(("wraps_at_joules", f"{counter.wraps_at_joules:.0f}"))
+    kind = "CPU" if zone.boundary is Boundary.CPU else "DRAM"
+    return DeviceInfo(counter.meter, f"{kind} {zone.package}", details=tuple(details))
+
+
+def _open(options: object, context: SourceContext) -> RaplSource:
+    if not isinstance(options, RaplOptions):
+        raise TypeError(f"rapl needs RaplOptions, not {type(options).__name__}")
+    return RaplSource(options, context)
+
+
+SPEC = PowerSourceSpec(
+    name="rapl",
+    summary="CPU packages and their DRAM: RAPL energy counters of Intel and AMD CPUs",
+    needs="Linux powercap (intel_rapl_msr, AMD too) and the right to read energy_uj: root, CAP_DAC_READ_SEARCH or a "
+    "udev rule; in a container the host's /sys",
+    boundaries=(Boundary.CPU, Boundary.DRAM),
+    options=RaplOptions,
+    open=_open,
+    detect=True,
+    traps=(
+        "The counter wraps, at 150 W about every 30 minutes: a gap longer than that loses whole wraps unseen.",
+        "psys is not read: what it contains is the platform's choice. core and uncore are inside the package.",
+        "AMD CPUs and many desktop CPUs have no DRAM zone.",
+        "Intel CPUs before Haswell model the energy instead of measuring it.",
+        "Virtual machines have no RAPL.",
+    ),
+)
