@@ -35,6 +35,8 @@ TOOLS: Mapping[str, Tool] = MappingProxyType(
         "promtool": Tool("prometheus", ("promtool",)),
         "alertmanager": Tool("prometheus-alertmanager", ("prometheus-alertmanager", "alertmanager")),
         "node-exporter": Tool("prometheus-node-exporter", ("prometheus-node-exporter", "node_exporter")),
+        "ipmi-exporter": Tool("prometheus-ipmi-exporter", ("prometheus-ipmi-exporter", "ipmi_exporter")),
+        "ipmi-dcmi": Tool("freeipmi-tools", ("ipmi-dcmi",), ("/usr/sbin/ipmi-dcmi",)),
         "ipmi_sim": Tool("openipmi", ("ipmi_sim",)),
         "ipmitool": Tool("ipmitool", ("ipmitool",)),
         "gcc": Tool("gcc", ("gcc",)),
