@@ -65,8 +65,7 @@ def as_text(workshop: Workshop) -> str:
             spec.name,
             ",".join(b.value for b in spec.boundaries),
             "yes" if spec.detect else "no",
-            spec.summary,
-            spec.needs,
+            f"{spec.summary}. Needs {spec.needs}",
         )
         for spec in workshop.power_specs.values()
     ]
@@ -74,5 +73,5 @@ def as_text(workshop: Workshop) -> str:
         "Inference servers\n"
         + table(("ENGINE", "ROLE", "PORTS", "PATH", "METRICS ARE SWITCHED ON BY"), tokens)
         + "\n\nMeters\n"
-        + table(("SOURCE", "BOUNDARY", "DETECTED", "READS", "NEEDS"), power)
+        + table(("SOURCE", "BOUNDARY", "DETECTED", "READS AND NEEDS"), power)
     )
