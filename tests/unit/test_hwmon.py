@@ -86,6 +86,12 @@ async def test_what_the_configuration_names_goes_before_the_rule_for_the_same_so
     assert set(amounts(await read(grace.root, boundaries={"CPU Power Socket 0": "none"}))) == {("cpu", "package-1")}
 
 
+async def test_a_sensor_of_dram_is_another_device_than_its_socket(tmp_path):
+    files = {"power1_average": 9_000_000, "power1_label": "DRAM Socket 1", "power2_average": 1, "power2_label": "x"}
+    Hwmon(tmp_path).add(0, "board", **files)
+    assert amounts(await read(tmp_path, boundaries={"DRAM Socket 1": "dram"})) == {("dram", "package-1-dram"): 9.0}
+
+
 async def test_two_sensors_of_one_socket_count_once(grace):
     both = {"Grace Power Socket 0": "cpu", "SysIO Power Socket 0": "cpu"}
     reading = await read(grace.root, boundaries=both)

@@ -68,16 +68,16 @@ async def test_packages_and_their_dram_are_counted_and_nothing_that_they_contain
     reading = await read(powercap.root)
     assert joules(reading) == {
         ("cpu", "package-0"): 1000,
-        ("dram", "package-0"): 200,
+        ("dram", "package-0-dram"): 200,
         ("cpu", "package-1"): 1001,
-        ("dram", "package-1"): 201,
+        ("dram", "package-1-dram"): 201,
     }
     assert reading.failures == ()
     package, dram = reading.readings[:2]
     assert (package.meter.fidelity, package.meter.method) == (Fidelity.HIGH, Method.COUNTER)
     assert package.wraps_at_joules == pytest.approx(RANGE_MICROJOULES / 1e6)
     assert dram.wraps_at_joules == pytest.approx(65_532.610987)
-    assert [info.name for info in reading.devices[:2]] == ["CPU package-0", "DRAM package-0"]
+    assert [info.name for info in reading.devices[:2]] == ["CPU package", "DRAM beside a CPU package"]
     assert dict(reading.devices[1].details)["zone"] == "intel-rapl:0:2"
     assert all(info.index is None for info in reading.devices)  # an index names GPUs
 
@@ -99,10 +99,10 @@ async def test_dram_is_named_by_its_own_package_and_not_by_its_number(tmp_path):
     tree.add("intel-rapl:10:0", "dram", 7)
     assert joules(await read(tmp_path)) == {
         ("cpu", "package-1"): 10,
-        ("dram", "package-1"): 1,
+        ("dram", "package-1-dram"): 1,
         ("cpu", "package-0"): 20,
         ("cpu", "package-10"): 100,
-        ("dram", "package-10"): 7,
+        ("dram", "package-10-dram"): 7,
     }
 
 
@@ -160,11 +160,11 @@ async def test_one_zone_that_fails_does_not_hide_the_others(powercap):
     (powercap.folder / "intel-rapl:0/energy_uj").write_text("\n")
     (powercap.folder / "intel-rapl:1:2/energy_uj").unlink()
     reading = await read(powercap.root)
-    assert set(joules(reading)) == {("dram", "package-0"), ("cpu", "package-1")}
+    assert set(joules(reading)) == {("dram", "package-0-dram"), ("cpu", "package-1")}
     errors = {failure.device: failure.error for failure in reading.failures}
     assert isinstance(errors["package-0"], Malformed)
     assert "intel-rapl:0/energy_uj: holds '', not a whole number" in str(errors["package-0"])
-    assert isinstance(errors["package-1 dram"], DeviceLost)
+    assert isinstance(errors["package-1-dram"], DeviceLost)
 
 
 async def test_a_zone_that_returns_is_read_again(powercap):
@@ -180,7 +180,7 @@ async def test_a_zone_that_returns_is_read_again(powercap):
 async def test_a_counter_that_stands_at_0_is_absent_and_not_0(powercap):
     powercap.set("intel-rapl:0:2", 0)
     reading = await read(powercap.root)
-    assert ("dram", "package-0") not in joules(reading)
+    assert ("dram", "package-0-dram") not in joules(reading)
     assert "stands at 0" in str(reading.failures[0].error)
 
 

@@ -178,7 +178,9 @@ class HwmonSource:
         if boundary is Boundary.HOST:
             return self._context.name
         socket = _SOCKET.search(sensor.label)
-        return f"package-{socket[1]}" if socket else sensor.names[0]
+        if socket is None:
+            return sensor.names[0]
+        return f"package-{socket[1]}-dram" if boundary is Boundary.DRAM else f"package-{socket[1]}"
 
     def _reading(self, sensor: Sensor, meter: Meter) -> EnergyReading:
         clock = self._context.clock

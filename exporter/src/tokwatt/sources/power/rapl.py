@@ -61,15 +61,11 @@ class RaplOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Zone:
-    """A zone that is counted: a package, or the DRAM beside one. `package` is the stable name of both."""
+    """A zone that is counted: a package, or the DRAM beside one."""
 
     boundary: Boundary
-    package: str
+    device: str  # stable name: package-0, package-0-dram
     folder: Path
-
-    @property
-    def title(self) -> str:
-        return self.package if self.boundary is Boundary.CPU else f"{self.package} dram"
 
 
 class RaplSource:
@@ -111,13 +107,13 @@ class RaplSource:
         devices: list[DeviceInfo] = []
         failures: list[DeviceFailure] = []
         for zone in _zones(Path(self._options.sysfs_root) / "class/powercap"):
-            key = (zone.boundary, zone.package)
+            key = (zone.boundary, zone.device)
             try:
                 if key in readings:
                     raise DuplicateDevice("a second zone of this name", where=str(zone.folder), hint="it is left out")
                 readings[key] = self._counter(zone, self._context.clock)
             except SourceError as error:
-                failures.append(DeviceFailure(zone.title, error))
+                failures.append(DeviceFailure(zone.device, error))
                 continue
             devices.append(_info(readings[key], zone))
         if failures and not readings:
@@ -136,7 +132,7 @@ class RaplSource:
         meter = Meter(
             source=self._context.name,
             boundary=zone.boundary,
-            device=zone.package,
+            device=zone.device,
             fidelity=Fidelity.HIGH,
             method=Method.SIMULATED if self._context.simulated else Method.COUNTER,
         )
@@ -162,7 +158,7 @@ def _zones(folder: Path) -> Iterator[_Zone]:
         # `core` and `uncore` are inside the package; `dram` is beside it
         for child, title in titles.items():
             if title == "dram" and child.rpartition(":")[0] == name:
-                yield _Zone(Boundary.DRAM, titles[name], folder / child)
+                yield _Zone(Boundary.DRAM, f"{titles[name]}-dram", folder / child)
 
 
 def _title(zone: Path) -> str:
@@ -176,8 +172,8 @@ def _info(counter: EnergyCounter, zone: _Zone) -> DeviceInfo:
     details = [("zone", zone.folder.name)]
     if counter.wraps_at_joules is not None:
         details.append(("wraps_at_joules", f"{counter.wraps_at_joules:.0f}"))
-    kind = "CPU" if zone.boundary is Boundary.CPU else "DRAM"
-    return DeviceInfo(counter.meter, f"{kind} {zone.package}", details=tuple(details))
+    kind = "CPU package" if zone.boundary is Boundary.CPU else "DRAM beside a CPU package"
+    return DeviceInfo(counter.meter, kind, details=tuple(details))
 
 
 def _open(options: object, context: SourceContext) -> RaplSource:
