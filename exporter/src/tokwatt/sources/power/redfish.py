@@ -325,7 +325,7 @@ SPEC = PowerSourceSpec(
     traps=(
         "One chassis is read. Chassis that report power often contain each other, so they are never added.",
         "GPUs in a tray of their own may be another chassis: look at what `tokwatt probe` names.",
-        "An energy counter is used only if its steps are at most 100 J (five decimals of kWh) and agree with the power.",
+        "An energy counter is used only if its steps are at most 100 J (five decimals of kWh) and fit the power.",
         "A value may be seconds old. Only a sensor with a ReadingTime shows it: one that stands is refused.",
         "Minimum, maximum and average of the legacy Power resource cover minutes: they are not used.",
         "Values in vendors' own (Oem) properties are not read.",
