@@ -104,14 +104,13 @@ async def _probe_meter(name: str, entry: PowerEntry) -> Row:
 
 
 def _describe_meter(first: PowerReading, second: PowerReading) -> tuple[str, ...]:
-    names = {info.meter.device: info.name for info in second.devices}
-    before = {reading.meter.device: reading for reading in first.readings}
-    latest = {reading.meter.device: reading for reading in second.readings}
+    names = {info.meter: info.name for info in second.devices}
+    before = {reading.meter: reading for reading in first.readings}
+    latest = {reading.meter: reading for reading in second.readings}  # the last sample of each meter
     items = []
-    for device, reading in latest.items():
-        meter = reading.meter
+    for meter, reading in latest.items():
         items.append(
-            f"{meter.boundary.value} {device} {names.get(device, '')}: {_watts(before.get(device), reading)} "
+            f"{meter.boundary.value} {meter.device} {names.get(meter, '')}: {_watts(before.get(meter), reading)} "
             f"({meter.method.value}, fidelity {meter.fidelity.value})"
         )
     items += [f"{failure.device}: {failure.error}" for failure in second.failures]
