@@ -263,6 +263,8 @@ class PowerSourceSpec:
     open: OpenPowerSource
     detect: bool = False  # True: tried by `tokwatt run` without a config
     traps: tuple[str, ...] = field(default=())
+    method: str = ""  # how the joules come about, where a source has several ways: which one when
+    resolution: str = ""  # smallest step and how often the number is renewed, as far as it is known
 
 
 class OpenPowerSource(Protocol):

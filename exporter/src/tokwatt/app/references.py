@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tokwatt.app.build import Workshop
+from tokwatt.app.meters_reference import render_meters
 from tokwatt.app.servers_reference import render_servers
 from tokwatt.config.reference import render_reference
 from tokwatt.metrics.reference import render_metrics_reference
@@ -17,6 +18,7 @@ def pages() -> Mapping[str, str]:
     workshop = Workshop()
     return {
         "configuration.md": render_reference(workshop.power_specs, workshop.engines),
+        "meters.md": render_meters(workshop.power_specs),
         "metrics.md": render_metrics_reference(),
         "sources.md": render_servers(workshop.token_specs),
     }

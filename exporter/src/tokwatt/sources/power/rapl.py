@@ -188,6 +188,8 @@ SPEC = PowerSourceSpec(
     needs="Linux powercap (intel_rapl_msr, AMD too) and the right to read energy_uj: root, CAP_DAC_READ_SEARCH or a "
     "udev rule; in a container the host's /sys",
     boundaries=(Boundary.CPU, Boundary.DRAM),
+    method="counter",
+    resolution="15 to 61 microjoules on most CPUs, renewed about every millisecond",
     options=RaplOptions,
     open=_open,
     detect=True,
