@@ -57,5 +57,6 @@ def _token_entry(server: ServerConfig, workshop: Workshop) -> TokenEntry:
 
 
 def _power_entry(meter: MeterConfig, workshop: Workshop) -> PowerEntry:
-    host = getattr(meter.options, "host", "")
-    return PowerEntry(meter, f"{meter.source} {host}".strip(), lambda: workshop.power_source(meter))
+    url = getattr(meter.options, "url", "")
+    where = safe_url(url) if url else getattr(meter.options, "host", "")
+    return PowerEntry(meter, f"{meter.source} {where}".strip(), lambda: workshop.power_source(meter))
