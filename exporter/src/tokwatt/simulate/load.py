@@ -6,6 +6,7 @@ Owns arrival instants and request sizes. Knows nothing of how fast they are serv
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from random import Random
@@ -120,7 +121,7 @@ class Scripted:
         return
 
 
-class RateLoad:
+class RateLoad(ABC):
     """Poisson arrivals whose rate varies in time, drawn by thinning. Subclasses say the rate and the mix."""
 
     def __init__(self, *, start_seconds: float, peak_per_second: float, seed: int) -> None:
@@ -139,16 +140,16 @@ class RateLoad:
         self._next_seconds = self._after(at_seconds)
         return request
 
-    def ended(self, at_seconds: float) -> None:
+    def ended(self, at_seconds: float) -> None:  # noqa: B027 - arrivals at a rate do not wait for answers
         """Do nothing: people ask whether or not others were answered."""
 
+    @abstractmethod
     def rate_at(self, at_seconds: float) -> float:
         """Return requests/s, at most the peak."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mix_at(self, at_seconds: float) -> Mix:
         """Return the kind of a request that arrives now."""
-        raise NotImplementedError
 
     def _after(self, at_seconds: float) -> float:
         if self._peak_per_second <= 0.0:
