@@ -71,6 +71,7 @@ chart: $(VENV)/.core ## write what the Helm chart derives from other files: READ
 	$(BIN)/python helm/generate.py
 
 bench: $(VENV)/.dev $(VENV)/.real tools ## cost of the exporter itself: CPU, memory, scrape time
+	$(BIN)/python tests/bench/reading.py
 	$(BIN)/python tests/bench
 	$(BIN)/python tests/bench/many_servers.py
 
