@@ -129,8 +129,9 @@ class Sampler:
 
     # Reading
 
-    async def run(self) -> None:
+    async def run(self, first_after_seconds: float = 0.0) -> None:
         """Tick until cancelled. Ticks that were missed because the host was busy are left out, not made up for."""
+        await self.sleep(first_after_seconds)
         due = self.clock()
         while True:
             try:

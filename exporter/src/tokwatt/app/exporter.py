@@ -74,11 +74,11 @@ class Exporter:
         """Read once and publish: what `start()` does again and again. For those who own the time."""
         await self._sampler.tick()
 
-    def start(self) -> None:
+    def start(self, first_after_seconds: float = 0.0) -> None:
         """Begin to read sources on time. Call inside a running event loop."""
         self.open()
         self._sampler.publish_now()  # so that /metrics answers from the first moment
-        self._ticking = asyncio.create_task(self._sampler.run(), name="tick")
+        self._ticking = asyncio.create_task(self._sampler.run(first_after_seconds), name="tick")
         self._ticking.add_done_callback(_log_death)
 
     def _watch(self, setup: Setup) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import signal
 import ssl
 from collections.abc import Sequence
@@ -79,7 +80,8 @@ class Runner:
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
-        exporter.start()
+        # exporters that a cluster restarts together must not ask one BMC or router at the same instant ever after
+        exporter.start(random.uniform(0.0, config.tick_seconds))  # noqa: S311  a jitter, not a secret
         looking = asyncio.create_task(self._look_again())
         try:
             reload = self.reload if config.reload_endpoint else None
