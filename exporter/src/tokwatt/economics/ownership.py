@@ -18,10 +18,6 @@ class Ownership:
     unknown: Mapping[str, tuple[str, ...]]  # server -> configured GPUs or hosts that no meter shows
     free_gpus: tuple[str, ...]  # GPUs of no server
 
-    def gpu_owner(self, device: str) -> str | None:
-        """Server that owns a GPU."""
-        return next((server for server, devices in self.gpus.items() if device in devices), None)
-
     def claimants(self, boundary: Boundary, device: str) -> tuple[str, ...]:
         """Servers that a device's energy is given to."""
         claims = self.gpus if boundary is Boundary.GPU else self.hosts

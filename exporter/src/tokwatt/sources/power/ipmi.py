@@ -5,16 +5,15 @@ Owns the options and the spec of `source: ipmi`; what a BMC's answers mean is `_
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
-from tokwatt.readings import Boundary, PowerSourceSpec, Refused, SourceContext
+from tokwatt.readings import Boundary, PowerSourceSpec, SourceContext
 from tokwatt.sources.power._bmc import BmcSession
 from tokwatt.sources.power._bmc_meter import BmcMeter
+from tokwatt.sources.power._password import password_of
 from tokwatt.sources.power._rmcp import RmcpSession, RmcpSettings
 
 _CIPHER_SUITES: Final = (17, 3)  # best first
@@ -104,23 +103,7 @@ def _over_lan(options: IpmiOptions) -> RmcpSession:
         cipher_suites=suites,
         timeout_seconds=options.timeout_seconds * _COMMAND_SHARE,
     )
-    return RmcpSession(settings, lambda: _password(options))
-
-
-def _password(options: IpmiOptions) -> bytes:
-    if options.password_env:
-        secret = os.environ.get(options.password_env)
-        if secret is None:
-            raise Refused("not set", where=f"environment variable {options.password_env}", hint="set the BMC password")
-        return secret.encode()
-    if not options.password_file:
-        hint = "set password_file, or password_env"
-        raise Refused("no password is configured", where=f"account {options.username}", hint=hint)
-    try:
-        return Path(options.password_file).read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        hint = "it must hold the BMC password and be readable by tokwatt"
-        raise Refused(error.strerror or str(error), where=options.password_file, hint=hint) from error
+    return RmcpSession(settings, lambda: password_of(options))
 
 
 def _open(options: object, context: SourceContext) -> IpmiSource:

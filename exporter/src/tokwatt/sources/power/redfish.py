@@ -7,10 +7,8 @@ Source: DMTF DSP0266 (protocol), DSP2046 (resources).
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 from tokwatt.readings import (
@@ -24,13 +22,13 @@ from tokwatt.readings import (
     PowerReading,
     PowerSample,
     PowerSourceSpec,
-    Refused,
     SourceContext,
     SourceError,
     TimedOut,
     Unavailable,
 )
 from tokwatt.sources._http import Access, parse_url
+from tokwatt.sources.power._password import password_of, refused_file
 from tokwatt.sources.power._redfish_chassis import Chassis, find_chassis
 from tokwatt.sources.power._redfish_client import Document, NoReading, RedfishClient, RedfishSettings
 from tokwatt.sources.power._redfish_power import FINE_COUNTER_JOULES, Shown, Way
@@ -293,20 +291,10 @@ def _plain(fingerprint: str) -> str:
 
 
 def _password(options: RedfishOptions) -> str:
-    if options.password_env:
-        secret = os.environ.get(options.password_env)
-        if secret is None:
-            raise Refused("not set", where=f"environment variable {options.password_env}", hint="set the BMC password")
-        return secret
-    if not options.password_file:
-        hint = "set password_file, or password_env"
-        raise Refused("no password is configured", where=f"account {options.username}", hint=hint)
     try:
-        return Path(options.password_file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "it must hold the BMC password and be readable by tokwatt"
-        problem = getattr(error, "strerror", None) or "not text"
-        raise Refused(problem, where=options.password_file, hint=hint) from None
+        return password_of(options).decode()
+    except UnicodeDecodeError:
+        raise refused_file(options, "not text") from None
 
 
 def _open(options: object, context: SourceContext) -> RedfishSource:
