@@ -118,7 +118,11 @@ class Quantity(StrEnum):
 
 
 class Work(StrEnum):
-    """What an engine says of its work besides tokens: what the split of prefill and decode is made from."""
+    """What an engine says of its work: what the split of prefill and decode is made from.
+
+    LIVE_OUTPUT and PREFILLED are the token counters themselves, of engines that move them in time; the rest are series
+    of their own.
+    """
 
     STEPS = "steps"  # engine steps: forward passes of a batch
     SEQUENCE_STEPS = "sequence_steps"  # sequences in a step, added up over steps
@@ -139,6 +143,7 @@ class WorkSample:
     work: Work
     series: str
     value: float  # finite, >= 0
+    rounding: float = 0.0  # a fall up to this much is the server's way of printing numbers, not a restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,7 @@ class ServerReading:
     missing: tuple[str, ...] = ()  # series that the spec names and a healthy server did not show
     output_at_finish: bool = False  # output tokens are counted when a request ends, not while they are made
     series_begin_at_zero: bool = False  # the engine shows a series only once it counted: before, it was 0
+    input_by_prefill_end: bool = False  # input tokens are counted while they are computed or when their prefill ends
     work: tuple[WorkSample, ...] = ()
     kv_tokens: float | None = None  # tokens of context in the KV cache now; any unit that is proportional to them
 
