@@ -197,6 +197,10 @@ def _candidates_by(names: tuple[str, ...], value: object, where: str) -> dict[st
         found[name] = tuple(
             candidate for index, item in enumerate(items) for candidate in _candidates(item, f"{where}.{name}[{index}]")
         )
+        if names is QUANTITIES and any(candidate.times for candidate in found[name]):
+            raise SpecError(
+                f"{where}.{name}: `times` is for `work` only; tokens and requests are counted, not computed"
+            )
     return found
 
 
