@@ -39,7 +39,6 @@ class _Step:
     seconds: float
     ends_at_seconds: float
     decoding: int
-    prompt_tokens: int
     prefilled: list[_Sequence]  # their prompt ends with this step
     sequences: int  # in the engine during it, decoding or prefilling
 
@@ -233,7 +232,7 @@ class Engine:
         joules = dynamic_joules + self.machine.static_watts * seconds
         prefill_ratio = self.machine.prefill_ratio(prefill, StepWork(0, self._decoding, context, context), whole)
         sequences = self._decoding + len(self._prefilling) + len(prefilled)
-        self._step = _Step(seconds, self._now + seconds, self._decoding, prompt_tokens, prefilled, sequences)
+        self._step = _Step(seconds, self._now + seconds, self._decoding, prefilled, sequences)
         total = EnergyTruth(*self._energy.last())
         self._idle_from = None
         self._energy.append(
@@ -276,7 +275,11 @@ class Engine:
         counters.steps += 1
         counters.sequence_steps += step.sequences
         counters.output_tokens += step.decoding + len(step.prefilled)
-        counters.step_tokens.observe(step.prompt_tokens + step.decoding + len(step.prefilled))
+        output_tokens = step.decoding + len(step.prefilled)
+        if output_tokens:  # vLLM observes steps that gave a token, and a prompt whole in the step that ends it
+            prompts = (sequence.request for sequence in step.prefilled)
+            computed_tokens = sum(request.prompt_tokens - request.cached_tokens for request in prompts)
+            counters.step_tokens.observe(computed_tokens + output_tokens)
         if step.decoding:
             counters.between_tokens_seconds.observe(step.seconds, step.decoding)
         self._decoding_context_tokens += step.decoding

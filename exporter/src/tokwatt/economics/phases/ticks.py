@@ -13,7 +13,8 @@ def tick_of(before: Cut, cut: Cut, joules: float | None) -> Tick:
     Decode tokens: sequences in steps where the engine counts them (llama.cpp: with those that prefill; SGLang: without
     a request's first token), else live output less first tokens. Steps: the engine's own count, else decode tokens by
     the mean of the requests that ran at the two edges, which is too many where a step decodes several tokens of a
-    request by speculation. Context: the mean of the two edges times the steps.
+    request by speculation. vLLM counts the steps that gave a token, so not the chunks of a lone long prompt. Context:
+    the mean of the two edges times the steps.
     """
     if not (before.read and cut.read):
         return Tick(before.at_seconds, cut.at_seconds, read=False, joules=joules)
