@@ -14,7 +14,7 @@ from tokwatt.economics.ownership import Ownership, resolve
 from tokwatt.economics.plan import Plan
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import DeviceKey, Ledger
-from tokwatt.ledger.line import Line
+from tokwatt.ledger.line import Line, Stretch
 from tokwatt.ledger.timeline import Cut
 from tokwatt.readings import Boundary
 from tokwatt.snapshot import Given
@@ -22,7 +22,8 @@ from tokwatt.snapshot import Given
 GIVEN_OF: Mapping[Boundary, Given] = {Boundary.GPU: Given.GPU, Boundary.HOST: Given.HOST}
 BOUNDARY_OF: Mapping[Given, Boundary] = {Given.GPU: Boundary.GPU, Given.HOST: Boundary.HOST}
 
-Deliver = Callable[[str, Given, Cut, float], None]  # server, boundary, the cut that closes the piece, joules
+# server, boundary, the cut that closes the piece, its joules, and where in time they lie
+Deliver = Callable[[str, Given, Cut, float, Stretch], None]
 
 
 @dataclass(slots=True)
@@ -114,11 +115,14 @@ class Attribution:
         line = self._line(name, key)
         given = 0.0
         value = line.at(start)
+        since = start
         for cut in self._ledger.servers[name].timeline.between(start, end):
-            joules = line.at(min(cut.at_seconds, end)) - value
+            until = min(cut.at_seconds, end)
+            joules = line.at(until) - value
             value += joules
             given += joules
-            deliver(name, GIVEN_OF[key[0]], cut, joules)
+            deliver(name, GIVEN_OF[key[0]], cut, joules, Stretch(line, since, until))
+            since = until
         return given
 
     def _line(self, server: str, key: DeviceKey) -> Line:
