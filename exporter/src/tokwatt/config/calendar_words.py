@@ -80,7 +80,8 @@ def parse_time_zone(text: str) -> str:
         known = zoneinfo.available_timezones()
         if not known:
             raise Rejected(
-                "this host has no time zone data", "install the package tzdata, of the system or with pip"
+                "this host has no time zone data",
+                "install the package tzdata, of the system or with pip install 'tokwatt[tariff]'",
             ) from None
         raise Rejected(f"unknown time zone {shown(text)}", _nearest_zone(text, known)) from None
     return text
