@@ -176,6 +176,22 @@ class ServerReading:
     kv_tokens: float | None = None  # tokens of context in the KV cache now; any unit that is proportional to them
 
 
+@dataclass(frozen=True, slots=True)
+class PriceStep:
+    """A price from an instant on."""
+
+    at_seconds: float  # monotonic
+    value: float | None  # dollars per joule or per second, grams per joule; None: no price from here on
+
+
+@dataclass(frozen=True, slots=True)
+class PriceReading:
+    """A price from now on, as far ahead as its source knows: steps in order of time, the first one in force now."""
+
+    source: str
+    steps: tuple[PriceStep, ...]
+
+
 class SourceError(Exception):
     """A source could not be read. Subclasses fix `reason`, the label of `tokwatt_source_errors_total`.
 
@@ -262,6 +278,31 @@ class PowerSource(Protocol):
     def timeout_seconds(self) -> float: ...
 
     async def read(self) -> PowerReading:
+        """Read once. Raises SourceError subclasses only."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class PriceSource(Protocol):
+    """A price that changes while the exporter runs: a tariff, a file, a series."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def period_seconds(self) -> float | None:
+        """Own timer; None for one that is asked at each tick because it costs nothing."""
+        ...
+
+    @property
+    def timeout_seconds(self) -> float: ...
+
+    def known(self) -> PriceReading | None:
+        """What it can say without any I/O; None: it must be read."""
+        ...
+
+    async def read(self) -> PriceReading:
         """Read once. Raises SourceError subclasses only."""
         ...
 

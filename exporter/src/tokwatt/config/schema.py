@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
 
 from tokwatt.config.addresses import DEFAULT_PORT, ListenAddress, parse_url
 from tokwatt.config.mistakes import Rejected, shown
+from tokwatt.config.prices import CapacityPrice, Prices
+from tokwatt.config.setting import setting as _setting
 
 # labels that the exporter or Prometheus itself sets on the series that carry a server's own labels
 RESERVED_LABELS = frozenset(
@@ -52,10 +53,6 @@ def parse_name(text: str) -> str:
     return text
 
 
-def _setting(help_text: str, *, unit: str = "", secret: bool = False, **limits: Any) -> dict[str, Any]:
-    return {"help": help_text, "unit": unit, "secret": secret, **limits}
-
-
 class Role(StrEnum):
     """What a server does in a deployment."""
 
@@ -88,51 +85,6 @@ class GpuSelection:
 
     every: bool = False
     devices: tuple[str | int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CapacityPrice:
-    """What the compute costs while it is held, busy or not. Exactly one of the two bases is set."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"ownership", "spot", "series"})
-
-    dollars_per_gpu_hour: float | None = field(
-        default=None,
-        metadata=_setting("price of one GPU; a server pays for the GPUs it owns", unit="dollars per hour", minimum=0),
-    )
-    dollars_per_hour: float | None = field(
-        default=None,
-        metadata=_setting("price of all the compute of one server", unit="dollars per hour", minimum=0),
-    )
-    includes_electricity: bool = field(
-        default=False,
-        metadata=_setting(
-            "true for a lease that covers power: energy dollars are published, but not added again to totals and ratios"
-        ),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ElectricityPrice:
-    """What a kilowatt-hour costs."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"tariff", "time_of_use", "series"})
-
-    dollars_per_kwh: float = field(metadata=_setting("price of electricity", unit="dollars per kWh", minimum=0))
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices of capacity and energy. None: not configured, the dollars of that component are absent."""
-
-    capacity: CapacityPrice | None = field(
-        default=None, metadata=_setting("price of compute for every server that has no `capacity` of its own")
-    )
-    electricity: ElectricityPrice | None = field(default=None, metadata=_setting("price of energy"))
-    pue: float = field(
-        default=1.0,
-        metadata=_setting("power usage effectiveness: facility energy / host energy", unit="ratio", minimum=1),
-    )
 
 
 @dataclass(frozen=True, slots=True)

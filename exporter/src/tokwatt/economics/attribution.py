@@ -15,14 +15,15 @@ from tokwatt.economics.phases.segments import Segment, Segments
 from tokwatt.economics.plan import Plan
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import DeviceKey, Ledger
-from tokwatt.ledger.line import Line
+from tokwatt.ledger.line import Line, Stretch
 from tokwatt.readings import Boundary
 from tokwatt.snapshot import Given
 
 GIVEN_OF: Mapping[Boundary, Given] = {Boundary.GPU: Given.GPU, Boundary.HOST: Given.HOST}
 BOUNDARY_OF: Mapping[Given, Boundary] = {Given.GPU: Boundary.GPU, Given.HOST: Boundary.HOST}
 
-Deliver = Callable[[str, Given, Segment, float], None]  # server, boundary, the segment that holds the piece, joules
+# server, boundary, the segment that holds the piece, its joules, and where in time they lie
+Deliver = Callable[[str, Given, Segment, float, Stretch], None]
 SegmentsOf = Callable[[str], Segments]  # of a server: how its time is classified, as far as that is known
 
 
@@ -118,11 +119,14 @@ class Attribution:
         line = self._line(name, key)
         given = 0.0
         value = line.at(start)
+        since = start
         for segment in self._segments_of(name).between(start, end):
-            joules = line.at(min(segment.end_seconds, end)) - value
+            until = min(segment.end_seconds, end)
+            joules = line.at(until) - value
             value += joules
             given += joules
-            deliver(name, GIVEN_OF[key[0]], segment, joules)
+            deliver(name, GIVEN_OF[key[0]], segment, joules, Stretch(line, since, until))
+            since = until
         return given
 
     def _line(self, server: str, key: DeviceKey) -> Line:

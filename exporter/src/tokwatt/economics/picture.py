@@ -33,10 +33,15 @@ def meter_totals(books: Books) -> tuple[MeterTotal, ...]:
     return tuple(rows)
 
 
-def price_snapshot(books: Books) -> PriceSnapshot:
+def price_snapshot(books: Books, now_seconds: float) -> PriceSnapshot:
     """Prices in force."""
-    prices = books.plan.prices
-    return PriceSnapshot(prices.electricity_dollars_per_joule, prices.pue)
+    prices = books.prices
+    return PriceSnapshot(
+        electricity_dollars_per_joule=prices.electricity_dollars_per_joule(now_seconds),
+        pue_ratio=prices.pue(now_seconds),
+        carbon_grams_per_joule=prices.carbon_grams_per_joule(now_seconds),
+        electricity_configured=books.plan.prices.electricity_dollars_per_joule is not None,
+    )
 
 
 def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnapshot:
@@ -58,8 +63,8 @@ def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnaps
         window=live_window(books, server.name, now_seconds),
         requests_running=reading.requests_running if reading and answered else None,
         requests_waiting=reading.requests_waiting if reading and answered else None,
-        capacity_dollars_per_second=books.capacity_dollars_per_second(server.name),
-        capacity_includes_electricity=bool(server.capacity and server.capacity.includes_electricity),
+        capacity_dollars_per_second=books.prices.capacity_dollars_per_second(server.name, now_seconds),
+        capacity_includes_electricity=books.prices.covers_energy(server.name, now_seconds),
         phase_method=books.accounts[server.name].phases.splitter.method,
         phase_live=phase_live(books, server.name, now_seconds),
         notes=_notes(books, server),

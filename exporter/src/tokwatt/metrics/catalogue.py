@@ -37,7 +37,9 @@ class Family:
         """Base unit that ends the name, "" where there is none."""
         stem = self.name.removesuffix("_total")
         last = stem.rsplit("_", 1)[-1]
-        return last if last in {"joules", "watts", "seconds", "dollars", "ratio"} and "_per_" not in stem else ""
+        return (
+            last if last in {"joules", "watts", "seconds", "dollars", "grams", "ratio"} and "_per_" not in stem else ""
+        )
 
 
 def _counter(name: str, labels: tuple[str, ...], text: str, samples: Callable[[Snapshot], Iterable[Sample]]) -> Family:
@@ -140,6 +142,24 @@ CATALOGUE: tuple[Family, ...] = (
         (*_MODEL, "phase", "component"),
         "Cost of this inference server: capacity by time, energy by joules at the widest measured boundary times PUE.",
         totals.cost,
+    ),
+    _counter(
+        "tokwatt_included_energy_dollars_total",
+        (*_MODEL, "phase"),
+        "Worth of energy that a lease covers: part of the lease, never to be added to the cost.",
+        totals.aside("included_energy_dollars"),
+    ),
+    _counter(
+        "tokwatt_energy_credit_dollars_total",
+        (*_MODEL, "phase"),
+        "Got for energy while electricity had a negative price: to be taken off tokwatt_cost_dollars_total.",
+        totals.aside("energy_credit_dollars"),
+    ),
+    _counter(
+        "tokwatt_carbon_grams_total",
+        (*_MODEL, "phase"),
+        "Carbon emitted for this server's energy at the widest measured boundary times PUE, by the grid's intensity.",
+        totals.aside("carbon_grams"),
     ),
     # Live gauges
     _gauge(
@@ -254,7 +274,18 @@ CATALOGUE: tuple[Family, ...] = (
         "Price in force of the hardware this server holds.",
         totals.capacity_price,
     ),
-    _gauge("tokwatt_electricity_price_dollars_per_joule", (), "Electricity price in force.", totals.electricity_price),
+    _gauge(
+        "tokwatt_electricity_price_dollars_per_joule",
+        (),
+        "Electricity price in force.",
+        totals.electricity_price,
+    ),
+    _gauge(
+        "tokwatt_grid_carbon_grams_per_joule",
+        (),
+        "Carbon intensity of the grid in force: grams of CO2 equivalent / joule.",
+        totals.carbon_intensity,
+    ),
     _gauge("tokwatt_pue_ratio", (), "Power usage effectiveness in force: facility energy / IT energy.", totals.pue),
     # Identity
     _gauge(
