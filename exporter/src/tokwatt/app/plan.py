@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tokwatt.config import CapacityPrice, Config, ServerConfig
-from tokwatt.economics.plan import Capacity, Pace, Plan, Prices, ResponsePlan, ServerPlan
+from tokwatt.config import CapacityPrice, Config, ServerConfig, SharingConfig, mig_slices_of
+from tokwatt.economics.plan import (
+    Capacity,
+    GpuRule,
+    Pace,
+    Plan,
+    Prices,
+    ResponsePlan,
+    RestRule,
+    ServerPlan,
+    Sharing,
+)
 from tokwatt.readings import PowerSource, TokenSource
 from tokwatt.units import dollars_per_joule, dollars_per_second
 
@@ -23,7 +33,9 @@ def plan_of(
         prices=Prices(
             electricity_dollars_per_joule=dollars_per_joule(electricity.dollars_per_kwh) if electricity else None,
             pue=config.prices.pue,
+            outlet_pue=config.prices.outlet_pue,
         ),
+        sharing=_sharing(config.sharing),
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
@@ -43,13 +55,20 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         name=server.name,
         all_gpus=server.gpus.every,
         gpus=server.gpus.devices,
+        mig_slices=mig_slices_of(server.mig_profile) if server.mig_profile else None,
         hosts=server.hosts,
+        outlets=server.outlets,
         role=server.role.value,
         labels=server.labels,
         capacity=_capacity(server.capacity or config.prices.capacity),
         response=_response(config, server.name),
         simulated=server.name in simulated,
     )
+
+
+def _sharing(sharing: SharingConfig) -> Sharing:
+    gpu = GpuRule(sharing.gpu.value) if sharing.gpu else None
+    return Sharing(gpu, RestRule(sharing.host_rest.value), sharing.slices_per_gpu)
 
 
 def _capacity(price: CapacityPrice | None) -> Capacity | None:

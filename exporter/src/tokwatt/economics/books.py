@@ -13,7 +13,10 @@ from tokwatt.ledger.ledger import DeviceKey, Ledger
 from tokwatt.ledger.server import ServerLedger
 from tokwatt.ledger.timeline import Cut
 from tokwatt.ledger.tokens import TokenState
+from tokwatt.readings import OwnersReading
 from tokwatt.snapshot import Component, Given, Phase
+
+MEASURED = (Given.GPU, Given.HOST, Given.FACILITY)  # boundaries that meters may measure; facility: by outlets
 
 
 @dataclass(slots=True)
@@ -62,6 +65,10 @@ class Books:
                     account.charged_until_seconds = None  # nobody paid for it while it was not configured
                 account.plan = server
 
+    def take_owners(self, reading: OwnersReading) -> None:
+        """Take over which GPUs servers were found to compute on."""
+        self.attribution.take_owners(reading)
+
     def settle(self, now_seconds: float, down: frozenset[str] = frozenset()) -> None:
         """Book everything that readings have made final. `down`: power sources that do not answer at present."""
         self.attribution.settle(now_seconds, down, self._book_energy)
@@ -76,10 +83,11 @@ class Books:
             self._extend_window(account, ledger, now_seconds, down)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
-        self._forget_before(max(needed, now_seconds - max(60.0, self.plan.window_seconds)))
+        oldest = now_seconds - max(60.0, self.plan.window_seconds)
+        self._forget_before(max(needed, oldest), oldest)
 
-    def _forget_before(self, at_seconds: float) -> None:
-        self.attribution.forget_before(at_seconds)
+    def _forget_before(self, at_seconds: float, oldest_seconds: float) -> None:
+        self.attribution.forget_before(oldest_seconds)  # what of a host is not GPU is a mean over a whole window
         frontiers = [total.frontier_seconds for total in self.attribution.devices.values()]
         for ledger in self.ledger.servers.values():
             ledger.timeline.forget_before(min([at_seconds, *frontiers]))
@@ -89,13 +97,16 @@ class Books:
 
     def energy_basis(self, name: str) -> Given | None:
         """Widest boundary measured for a server: the one whose energy is paid for. None: no meter."""
-        if self.attribution.keys(name, Given.HOST):
-            return Given.HOST
-        return Given.GPU if self.attribution.keys(name, Given.GPU) else None
+        return next((given for given in reversed(MEASURED) if self.attribution.keys(name, given)), None)
 
-    def energy_dollars(self, joules: float) -> float:
-        """Price of energy measured at the energy basis; 0 where no electricity price is configured."""
-        return joules * self.plan.prices.pue * (self.plan.prices.electricity_dollars_per_joule or 0.0)
+    def pue(self, basis: Given | None) -> float:
+        """Facility energy / energy at a basis: an outlet already holds what PUE stands for inside of the room."""
+        return self.plan.prices.outlet_pue if basis is Given.FACILITY else self.plan.prices.pue
+
+    def energy_dollars(self, name: str, joules: float) -> float:
+        """Price of energy measured at a server's energy basis; 0 where no electricity price is configured."""
+        price = self.plan.prices.electricity_dollars_per_joule or 0.0
+        return joules * self.pue(self.energy_basis(name)) * price
 
     def capacity_dollars_per_second(self, name: str) -> float | None:
         """Price of a server's hardware; None where none is configured or its GPUs are not known yet."""
@@ -104,15 +115,15 @@ class Books:
             return None
         if not capacity.per_gpu:
             return capacity.dollars_per_second
-        gpus = len(self.attribution.keys(name, Given.GPU))
+        gpus = self.attribution.ownership.gpu_count(name)  # of a shared GPU its part
         return capacity.dollars_per_second * gpus if gpus else None
 
     def _open_rows(self, account: ServerAccount, ledger: ServerLedger) -> None:
         if ledger.timeline.end_seconds is None:
             return
         name = account.plan.name
-        boundaries = [given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)]
-        if Given.HOST in boundaries:
+        boundaries = [given for given in MEASURED if self.attribution.keys(name, given)]
+        if Given.HOST in boundaries and Given.FACILITY not in boundaries:
             boundaries.append(Given.FACILITY)
         priced = self.plan.prices.electricity_dollars_per_joule is not None and self.energy_basis(name) is not None
         components = [Component.ENERGY] if priced else []
@@ -123,11 +134,11 @@ class Books:
     def _book_energy(self, name: str, boundary: Given, cut: Cut, joules: float) -> None:
         totals = self.accounts[name].totals
         phase = _phase(cut)
-        totals.give(boundary, cut.model, phase, joules)
-        if boundary is Given.HOST:
-            totals.give(Given.FACILITY, cut.model, phase, joules * self.plan.prices.pue)
+        totals.give(boundary, cut.model, phase, joules * (self.pue(boundary) if boundary is Given.FACILITY else 1.0))
+        if boundary is Given.HOST and not self.attribution.keys(name, Given.FACILITY):
+            totals.give(Given.FACILITY, cut.model, phase, joules * self.pue(boundary))
         if self.plan.prices.electricity_dollars_per_joule is not None and boundary is self.energy_basis(name):
-            totals.charge(Component.ENERGY, cut.model, phase, self.energy_dollars(joules))
+            totals.charge(Component.ENERGY, cut.model, phase, self.energy_dollars(name, joules))
 
     def _charge_capacity(self, account: ServerAccount, ledger: ServerLedger) -> None:
         last = ledger.timeline.end_seconds
@@ -154,10 +165,10 @@ class Books:
             account.last_cut = None
         for cut in ledger.timeline.after(account.seen_until_seconds):
             if cut.read:
-                for boundary in (Given.GPU, Given.HOST):
+                for boundary in MEASURED:
                     if not self.attribution.ready(name, boundary, cut.at_seconds, now_seconds, down):
                         return
-                if account.last_cut is not None or self.attribution.began(measured, cut.at_seconds):
+                if account.last_cut is not None or self.attribution.began(name, measured, cut.at_seconds):
                     self._append_point(account, ledger, cut)
             account.seen_until_seconds = cut.at_seconds
 
@@ -175,22 +186,27 @@ class Books:
         seconds = end - start
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
-        for boundary in (Given.GPU, Given.HOST):
+        for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
                 joules[boundary] = self.attribution.given_joules(name, boundary, start, end)
-        if joules.get(Given.HOST) is not None:
-            joules[Given.FACILITY] = (joules[Given.HOST] or 0.0) * self.plan.prices.pue
+        basis = self.energy_basis(name)
+        energy = joules.get(basis) if basis else None
+        if energy is not None and basis is not Given.GPU:
+            joules[Given.FACILITY] = energy * self.pue(basis)
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
                 updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens)
-        dollars = self._interval_dollars(name, seconds, joules)
+        dollars = self._interval_dollars(name, seconds, energy)
         if dollars is not None:
             updated[COST] = updated.get(COST, Tally()).plus(seconds, 0.0, dollars, tokens)
         return updated
 
-    def _interval_dollars(self, name: str, seconds: float, joules: Mapping[str, float | None]) -> float | None:
-        """Capacity and energy dollars of an interval; None where nothing is priced or a priced part is unmeasured."""
+    def _interval_dollars(self, name: str, seconds: float, energy: float | None) -> float | None:
+        """Capacity and energy dollars of an interval; None where nothing is priced or a priced part is unmeasured.
+
+        `energy`: joules at the energy basis.
+        """
         rate = self.capacity_dollars_per_second(name)
         capacity = self.accounts[name].plan.capacity
         if rate is None and capacity is not None:
@@ -198,9 +214,7 @@ class Books:
         covered = capacity is not None and capacity.includes_electricity
         if covered or self.plan.prices.electricity_dollars_per_joule is None:
             return None if rate is None else rate * seconds
-        basis = self.energy_basis(name)
-        energy = joules.get(basis) if basis else None
-        return None if energy is None else (rate or 0.0) * seconds + self.energy_dollars(energy)
+        return None if energy is None else (rate or 0.0) * seconds + self.energy_dollars(name, energy)
 
     def window_sums(self, name: str, now_seconds: float) -> WindowSums | None:
         """Sums over the live window of a server; None before two token readings span one."""
@@ -209,7 +223,7 @@ class Books:
         return self.accounts[name].window.sums(now_seconds - lag - 2 * self.plan.tick_seconds)
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:
-        return self.attribution.keys(name, Given.GPU) + self.attribution.keys(name, Given.HOST)
+        return tuple(key for boundary in MEASURED for key in self.attribution.keys(name, boundary))
 
 
 def _phase(cut: Cut) -> Phase:
