@@ -6,6 +6,7 @@ Owns the vocabulary between `sources/` and the rest. Does no I/O and reads no cl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -192,6 +193,31 @@ class PriceReading:
     steps: tuple[PriceStep, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class GpuHold:
+    """One GPU that an inference server computes on, or one part of it."""
+
+    device: str  # UUID of the whole GPU, also where a MIG instance of it is held
+    mig_slices: float | None = None  # MIG compute slices held; None: not a MIG instance
+    others: int = 0  # holders of this GPU that are no inference server here: pods, processes
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGpus:
+    """What an owner source found out about one inference server's GPUs."""
+
+    holds: tuple[GpuHold, ...] | None  # None: could not be found out; empty: it computes on none
+    how: str  # for a person: by which pod, port and process; or why it could not be found out
+
+
+@dataclass(frozen=True, slots=True)
+class OwnersReading:
+    """One look at who computes on which GPU."""
+
+    at_seconds: float  # monotonic
+    servers: Mapping[str, ServerGpus]  # by server; every server that the source was asked about
+
+
 class SourceError(Exception):
     """A source could not be read. Subclasses fix `reason`, the label of `tokwatt_source_errors_total`.
 
@@ -304,6 +330,25 @@ class PriceSource(Protocol):
 
     async def read(self) -> PriceReading:
         """Read once. Raises SourceError subclasses only."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class OwnerSource(Protocol):
+    """Finds out which GPUs inference servers compute on, again and again: pods move and processes restart."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def period_seconds(self) -> float | None: ...
+
+    @property
+    def timeout_seconds(self) -> float: ...
+
+    async def read(self) -> OwnersReading:
+        """Look once. Raises SourceError subclasses only."""
         ...
 
     async def aclose(self) -> None: ...

@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
 
 class Given(StrEnum):
-    """Boundary of energy given to a server. `facility` is the host's energy times PUE."""
+    """Boundary of energy given to a server. `facility` is its outlets' energy, or the host's times PUE."""
 
     GPU = "gpu"
     HOST = "host"
@@ -124,6 +124,15 @@ class PhaseLive:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnedGpu:
+    """One GPU that an inference server computes on."""
+
+    device: str
+    part_ratio: float | None  # 1: its own; less: shared, divided by `rule`; None: shared, and no rule divides it
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSnapshot:
     """Everything known about one inference server."""
 
@@ -142,6 +151,9 @@ class ServerSnapshot:
     requests_waiting: float | None
     capacity_dollars_per_second: float | None
     capacity_includes_electricity: bool  # a lease that covers power: energy dollars are beside the cost, not in it
+    gpus: tuple[OwnedGpu, ...] = ()
+    gpus_found_by: str = ""  # how its GPUs were found out at run time, for a person; "" where they are configured
+    energy_basis: Given | None = None  # widest measured boundary: what energy dollars are made from
     phase_method: str = "none"  # how busy energy is split: role, counters, fit, weights, none
     phase_live: PhaseLive | None = None
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
@@ -154,6 +166,7 @@ class MeterTotal:
     meter: Meter
     joules: float
     unattributed_joules: float | None  # None where this boundary is not given to servers
+    non_gpu_watts: float | None = None  # of a host, over the window: its power less that of its GPUs; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +174,7 @@ class SourceHealth:
     """State of one token or power source."""
 
     source: str
-    kind: str  # "tokens" or "power"
+    kind: str  # "tokens", "power" or "owner"
     up: bool | None  # None before the first attempt
     reason: str = ""  # of the present failure: a SourceError reason
     message: str = ""  # of the present failure, for a person
@@ -182,6 +195,7 @@ class PriceSnapshot:
     pue_ratio: float
     carbon_grams_per_joule: float | None = None
     electricity_configured: bool = False  # tells a price that is not known at present from one that nobody gave
+    outlet_pue_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

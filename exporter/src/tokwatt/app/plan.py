@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tokwatt.app.price_sources import capacity_of, capacity_source, carbon_of, electricity_of
-from tokwatt.config import Config, ServerConfig
-from tokwatt.economics.plan import Pace, PhasePlan, Plan, Prices, ResponsePlan, ServerPlan
+from tokwatt.config import Config, ServerConfig, SharingConfig, mig_slices_of
+from tokwatt.economics.plan import (
+    GpuRule,
+    Pace,
+    PhasePlan,
+    Plan,
+    Prices,
+    ResponsePlan,
+    RestRule,
+    ServerPlan,
+    Sharing,
+)
 from tokwatt.readings import PowerSource, TokenSource
 
 
@@ -23,7 +33,9 @@ def plan_of(
             electricity_dollars_per_joule=electricity_of(config.prices.electricity),
             pue=config.prices.pue,
             carbon_grams_per_joule=carbon_of(config.prices.carbon),
+            outlet_pue=config.prices.outlet_pue,
         ),
+        sharing=_sharing(config.sharing),
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
@@ -43,7 +55,9 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         name=server.name,
         all_gpus=server.gpus.every,
         gpus=server.gpus.devices,
+        mig_slices=mig_slices_of(server.mig_profile) if server.mig_profile else None,
         hosts=server.hosts,
+        outlets=server.outlets,
         role=server.role.value,
         phases=PhasePlan(server.phases.method.value, server.phases.decode_to_prefill),
         labels=server.labels,
@@ -51,6 +65,11 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         response=_response(config, server.name),
         simulated=server.name in simulated,
     )
+
+
+def _sharing(sharing: SharingConfig) -> Sharing:
+    gpu = GpuRule(sharing.gpu.value) if sharing.gpu else None
+    return Sharing(gpu, RestRule(sharing.host_rest.value), sharing.slices_per_gpu)
 
 
 def _response(config: Config, server: str) -> ResponsePlan | None:

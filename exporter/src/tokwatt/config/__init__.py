@@ -24,12 +24,16 @@ from tokwatt.config.prices import (
 from tokwatt.config.schema import (
     RESERVED_LABELS,
     Config,
+    GpuRule,
     GpuSelection,
     MeterConfig,
     ResponseConfig,
+    RestRule,
     Role,
     ServerConfig,
+    SharingConfig,
     TokenOrigin,
+    mig_slices_of,
 )
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "ElectricitySeries",
     "EnergyUnit",
     "EnvironmentDefaults",
+    "GpuRule",
     "GpuSelection",
     "GridCarbon",
     "Holding",
@@ -57,9 +62,11 @@ __all__ = [
     "Prices",
     "Rejected",
     "ResponseConfig",
+    "RestRule",
     "Role",
     "Season",
     "ServerConfig",
+    "SharingConfig",
     "SpotPrice",
     "TariffPrice",
     "TariffRule",
@@ -67,6 +74,7 @@ __all__ = [
     "Weekday",
     "environment_defaults",
     "load_config",
+    "mig_slices_of",
     "parse_listen",
     "read_config",
 ]

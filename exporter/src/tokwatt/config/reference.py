@@ -35,6 +35,7 @@ from tokwatt.config.schema import (
     PhaseConfig,
     ResponseConfig,
     ServerConfig,
+    SharingConfig,
 )
 from tokwatt.config.web import TlsConfig, WebConfig
 from tokwatt.readings import PowerSourceSpec
@@ -108,6 +109,7 @@ def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collec
         _LABELS.format(", ".join(f"`{name}`" for name in sorted(RESERVED_LABELS))),
         _section("Meters", MeterHeader, "meters[]."),
         *(_meter(power_specs[name]) for name in sorted(power_specs)),
+        _section("Sharing", SharingConfig, "sharing."),
         _section("Prices", Prices, "prices."),
         _section(
             "Capacity",

@@ -21,7 +21,10 @@ from tokwatt.ledger.line import Stretch
 from tokwatt.ledger.server import ServerLedger
 from tokwatt.ledger.timeline import Cut
 from tokwatt.ledger.tokens import TokenState
+from tokwatt.readings import OwnersReading
 from tokwatt.snapshot import Aside, Component, Given, Phase
+
+MEASURED = (Given.GPU, Given.HOST, Given.FACILITY)  # boundaries that meters may measure; facility: by outlets
 
 
 @dataclass(slots=True)
@@ -88,6 +91,10 @@ class Books:
                     account.phases.change(splitter_of(server))
                 account.plan = server
 
+    def take_owners(self, reading: OwnersReading) -> None:
+        """Take over which GPUs servers were found to compute on."""
+        self.attribution.take_owners(reading)
+
     def settle(self, now_seconds: float, down: frozenset[str] = frozenset()) -> None:
         """Book everything that readings have made final. `down`: power sources that do not answer at present."""
         self.attribution.divide(now_seconds, down)
@@ -108,10 +115,11 @@ class Books:
             account.phase_window.settle(account.phases.segments)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
-        self._forget_before(max(needed, now_seconds - max(60.0, self.plan.window_seconds)))
+        oldest = now_seconds - max(60.0, self.plan.window_seconds)
+        self._forget_before(max(needed, oldest), oldest)
 
-    def _forget_before(self, at_seconds: float) -> None:
-        self.attribution.forget_before(at_seconds)
+    def _forget_before(self, at_seconds: float, oldest_seconds: float) -> None:
+        self.attribution.forget_before(oldest_seconds)  # what of a host is not GPU is a mean over a whole window
         frontiers = [total.frontier_seconds for total in self.attribution.devices.values()]
         for name, account in self.accounts.items():
             if name in self.ledger.servers:
@@ -128,7 +136,7 @@ class Books:
         ledger = self.ledger.servers.get(name)
         if ledger is None:
             return
-        basis = next((given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)), None)
+        basis = next((given for given in MEASURED if self.attribution.keys(name, given)), None)
 
         def joules(start_seconds: float, end_seconds: float) -> float | None:
             return self.attribution.given_joules(name, basis, start_seconds, end_seconds) if basis else None
@@ -142,23 +150,22 @@ class Books:
 
     def energy_basis(self, name: str) -> Given | None:
         """Widest boundary measured for a server: the one whose energy is paid for. None: no meter."""
-        if self.attribution.keys(name, Given.HOST):
-            return Given.HOST
-        return Given.GPU if self.attribution.keys(name, Given.GPU) else None
+        return next((given for given in reversed(MEASURED) if self.attribution.keys(name, given)), None)
 
     def _count_gpus(self, at_seconds: float) -> None:
         """Note how many GPUs each server pays for. Devices that have just appeared count from `at_seconds` on."""
         for server in self.plan.servers:
             charged_until = self.accounts[server.name].charged_until_seconds
             first = at_seconds if charged_until is None else charged_until
-            self.prices.own_gpus(server, len(self.attribution.keys(server.name, Given.GPU)), at_seconds, first)
+            gpus = self.attribution.ownership.gpu_count(server.name)  # of a shared GPU its part
+            self.prices.own_gpus(server, gpus, at_seconds, first)
 
     def _open_rows(self, account: ServerAccount, ledger: ServerLedger) -> None:
         if ledger.timeline.end_seconds is None:
             return
         name = account.plan.name
-        boundaries = [given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)]
-        if Given.HOST in boundaries:
+        boundaries = [given for given in MEASURED if self.attribution.keys(name, given)]
+        if Given.HOST in boundaries and Given.FACILITY not in boundaries:
             boundaries.append(Given.FACILITY)
         components, asides = self._priced(name)
         splits = account.phases.splitter.method != NO_SPLIT
@@ -184,13 +191,14 @@ class Books:
 
     def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: float, where: Stretch) -> None:
         totals = self.accounts[name].totals
-        for phase, part in segment.parts(joules):
+        given = self.prices.facility_joules(boundary, where) if boundary is Given.FACILITY else joules
+        for phase, part in segment.parts(given):
             totals.give(boundary, segment.model, phase, part)
-        if boundary is Given.HOST:
-            for phase, part in segment.parts(self.prices.facility_joules(where)):
+        if boundary is Given.HOST and not self.attribution.keys(name, Given.FACILITY):
+            for phase, part in segment.parts(self.prices.facility_joules(boundary, where)):
                 totals.give(Given.FACILITY, segment.model, phase, part)
         if boundary is self.energy_basis(name):
-            self._charge_energy(totals, segment, self.prices.energy_bill(name, where))
+            self._charge_energy(totals, segment, self.prices.energy_bill(name, boundary, where))
 
     def _charge_energy(self, totals: ServerTotals, segment: Segment, bill: EnergyBill) -> None:
         if bill.cost_dollars is not None:
@@ -227,10 +235,10 @@ class Books:
             account.last_cut = None
         for cut in ledger.timeline.after(account.seen_until_seconds):
             if cut.read:
-                for boundary in (Given.GPU, Given.HOST):
+                for boundary in MEASURED:
                     if not self.attribution.ready(name, boundary, cut.at_seconds, now_seconds, down):
                         return
-                if account.last_cut is not None or self.attribution.began(measured, cut.at_seconds):
+                if account.last_cut is not None or self.attribution.began(name, measured, cut.at_seconds):
                     self._append_point(account, ledger, cut)
             account.seen_until_seconds = cut.at_seconds
 
@@ -250,11 +258,13 @@ class Books:
         seconds = end - start
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
-        for boundary in (Given.GPU, Given.HOST):
+        for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
                 joules[boundary] = self.attribution.given_joules(name, boundary, start, end)
-        if joules.get(Given.HOST) is not None:
-            joules[Given.FACILITY] = self.prices.facility_joules_between(start, end, self._given(name, Given.HOST))
+        basis = self.energy_basis(name)
+        if basis is not None and basis is not Given.GPU and joules.get(basis) is not None:
+            given = self._given(name, basis)
+            joules[Given.FACILITY] = self.prices.facility_joules_between(basis, start, end, given)
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
@@ -282,7 +292,7 @@ class Books:
         if pays_energy:
             basis = self.energy_basis(name)
             given = self._given(name, basis) if basis else _nothing_measured
-            energy = self.prices.net_energy_dollars(name, start_seconds, end_seconds, given)
+            energy = self.prices.net_energy_dollars(name, basis or Given.GPU, start_seconds, end_seconds, given)
             if energy is None:
                 return None
             dollars += energy
@@ -307,7 +317,7 @@ class Books:
         return now_seconds - lag - 2 * self.plan.tick_seconds
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:
-        return self.attribution.keys(name, Given.GPU) + self.attribution.keys(name, Given.HOST)
+        return tuple(key for boundary in MEASURED for key in self.attribution.keys(name, boundary))
 
 
 def _nothing_measured(_start_seconds: float, _end_seconds: float) -> None:

@@ -110,19 +110,19 @@ CATALOGUE: tuple[Family, ...] = (
     _counter(
         "tokwatt_server_gpu_energy_joules_total",
         (*_MODEL, "phase"),
-        "GPU energy given to this inference server: all energy of the GPUs it owns.",
+        "GPU energy given to this inference server: that of the GPUs it owns, and of shared ones its part by a rule.",
         totals.given("gpu"),
     ),
     _counter(
         "tokwatt_server_host_energy_joules_total",
         (*_MODEL, "phase"),
-        "Host energy given to this inference server: its GPUs' draw, and its part of the rest by GPU count.",
+        "Host energy given to this inference server: its GPUs' draw, and its part of the rest by GPU count or a rule.",
         totals.given("host"),
     ),
     _counter(
         "tokwatt_server_facility_energy_joules_total",
         (*_MODEL, "phase"),
-        "Facility energy given to this inference server: its host energy times PUE.",
+        "Facility energy given to this inference server: that of its outlets, or its host energy times PUE.",
         totals.given("facility"),
     ),
     _counter(
@@ -138,9 +138,16 @@ CATALOGUE: tuple[Family, ...] = (
         totals.unattributed("host"),
     ),
     _counter(
+        "tokwatt_unattributed_outlet_energy_joules_total",
+        ("device",),
+        "Measured outlet energy of no server. Given (before outlet_pue) + unattributed = measured.",
+        totals.unattributed("outlet"),
+    ),
+    _counter(
         "tokwatt_cost_dollars_total",
         (*_MODEL, "phase", "component"),
-        "Cost of this inference server: capacity by time, energy by joules at the widest measured boundary times PUE.",
+        "Cost of this inference server: capacity by time, energy by joules at the widest measured boundary times PUE"
+        " (outlets: times outlet_pue).",
         totals.cost,
     ),
     _counter(
@@ -176,6 +183,13 @@ CATALOGUE: tuple[Family, ...] = (
         ("server", "boundary"),
         f"Mean measured power given to the server {_WINDOW}.",
         live.power,
+    ),
+    _gauge(
+        "tokwatt_host_non_gpu_power_watts",
+        ("device",),
+        "Mean power of a whole server less that of the GPUs in it, over the window; absent where it is not known or the"
+        " GPUs draw more than the host shows.",
+        totals.non_gpu_power,
     ),
     _gauge(
         "tokwatt_output_tokens_per_joule",
@@ -287,6 +301,12 @@ CATALOGUE: tuple[Family, ...] = (
         totals.carbon_intensity,
     ),
     _gauge("tokwatt_pue_ratio", (), "Power usage effectiveness in force: facility energy / IT energy.", totals.pue),
+    _gauge(
+        "tokwatt_outlet_pue_ratio",
+        (),
+        "Facility energy / outlet energy in force, for servers whose outlets are measured; PUE is not applied to them.",
+        totals.outlet_pue,
+    ),
     # Identity
     _gauge(
         "tokwatt_build_info", ("version", "pythonversion"), "Version of this exporter; constant 1.", health.build_info
@@ -309,7 +329,7 @@ CATALOGUE: tuple[Family, ...] = (
     _gauge(
         "tokwatt_meter_info",
         ("source", "boundary", "device", "fidelity", "method"),
-        "How a device's energy is measured; constant 1.",
+        "How a device's energy is measured (method attributed: a rule divides it between servers); constant 1.",
         health.meter_info,
     ),
     # Health

@@ -61,6 +61,13 @@ def unattributed(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
     return samples
 
 
+def non_gpu_power(snapshot: Snapshot) -> Iterable[Sample]:
+    """Power of hosts less that of their GPUs."""
+    for total in snapshot.meters:
+        if total.non_gpu_watts is not None:
+            yield {"device": total.meter.device}, total.non_gpu_watts
+
+
 def given(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
     """Return the samples of energy given to servers at one boundary."""
     key = Given(boundary)
@@ -127,3 +134,8 @@ def carbon_intensity(snapshot: Snapshot) -> Iterable[Sample]:
 def pue(snapshot: Snapshot) -> Iterable[Sample]:
     """Power usage effectiveness."""
     return [({}, snapshot.prices.pue_ratio)]
+
+
+def outlet_pue(snapshot: Snapshot) -> Iterable[Sample]:
+    """Facility energy over outlet energy."""
+    return [({}, snapshot.prices.outlet_pue_ratio)]

@@ -415,9 +415,9 @@ function whyNoCostRatio(snapshot, server) {
 }
 
 function downMeters(snapshot, boundary) {
-  const physical = boundary === "facility" ? "host" : boundary;
+  const physical = boundary === "facility" ? ["host", "outlet"] : [boundary];
   const readers = new Set(
-    snapshot.meters.filter(({ meter }) => meter.boundary === physical).map(({ meter }) => meter.source),
+    snapshot.meters.filter(({ meter }) => physical.includes(meter.boundary)).map(({ meter }) => meter.source),
   );
   const never = snapshot.sources.filter(
     ({ kind, last_success_unix_seconds: last }) => kind === "power" && last === null,
