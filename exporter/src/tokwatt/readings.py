@@ -76,6 +76,16 @@ EnergyReading = EnergyCounter | PowerSample  # the kind is in the type, never gu
 
 
 @dataclass(frozen=True, slots=True)
+class Precision:
+    """How wrong a meter may be: 90 % half-widths. What the error interval of a window is made from."""
+
+    gain_ratio: float  # of the reading, fixed for one device (sensor gain, board to board)
+    resolution_joules: float = 0.0  # smallest step of a counter
+    resolution_watts: float = 0.0  # smallest step of a power gauge
+    renewed_every_seconds: float = 0.0  # the device renews its number this often: its age at a read is up to this
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceInfo:
     """Identity of a device behind a meter, for `tokwatt_gpu_info` and for humans."""
 
@@ -83,6 +93,7 @@ class DeviceInfo:
     name: str  # for example "NVIDIA H100 80GB HBM3"
     index: int | None = None  # index in the vendor's order, where there is one
     details: tuple[tuple[str, str], ...] = ()  # (key, value): driver version, BMC address
+    precision: Precision = Precision(gain_ratio=0.05)
 
 
 @dataclass(frozen=True, slots=True)

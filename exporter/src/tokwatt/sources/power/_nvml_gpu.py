@@ -28,6 +28,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources.power import _nvml_binding as nvml
 from tokwatt.sources.power._nvml_binding import NvmlBinding
+from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER, declared
 from tokwatt.units import JOULES_PER_MILLIJOULE, WATTS_PER_MILLIWATT
 
 # Sensors polled faster than this answer NOT_SUPPORTED or zeros (ml-energy/zeus: zeus/monitor/power.py).
@@ -205,4 +206,5 @@ class Gpu:
             method=Method.SIMULATED if self._context.simulated else method,
         )
         scope = (("scope", "module"),) if way.covers_module else ()
-        return DeviceInfo(meter, identity.name, identity.index, identity.details + scope)
+        precision = declared(NVML_POWER if way.is_power else NVML_COUNTER, self._context)
+        return DeviceInfo(meter, identity.name, identity.index, identity.details + scope, precision)

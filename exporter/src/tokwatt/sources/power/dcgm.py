@@ -32,6 +32,7 @@ from tokwatt.readings import (
     Unavailable,
 )
 from tokwatt.sources._http import explain_page
+from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER, declared
 from tokwatt.sources.power._readout import check_renewal
 from tokwatt.sources.power._renewals import Renewals
 from tokwatt.sources.power._samples import Sample, samples_of, written
@@ -183,6 +184,12 @@ class DcgmSource:
             labels.get("modelName", "NVIDIA GPU"),
             int(index) if index.isdecimal() else None,
             (("address", self._web.where), *details),
+            declared(
+                NVML_COUNTER if method is Method.COUNTER else NVML_POWER,
+                self._context,
+                # a renewal is placed between the two looks that saw it change
+                renewed_every_seconds=min(self._options.collect_seconds, self._options.period_seconds),
+            ),
         )
 
     def _meter(self, uuid: str, method: Method) -> Meter:

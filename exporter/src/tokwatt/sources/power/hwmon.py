@@ -31,6 +31,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources._worker import Worker
 from tokwatt.sources.power._hwmon_sensors import Sensor, find_sensors
+from tokwatt.sources.power._precision import HWMON_COUNTER, HWMON_POWER, declared
 from tokwatt.sources.power._sysfs import entries, text_or
 
 # Chip and label of sensors whose meaning is certain. The socket's number makes the name that RAPL gives a package.
@@ -121,7 +122,7 @@ class HwmonSource:
             except SourceError as error:
                 failures.append(DeviceFailure(sensor.title, error))
                 continue
-            devices.append(_info(readings[key], sensor))
+            devices.append(_info(readings[key], sensor, self._context))
         if failures and not readings:
             raise failures[0].error
         return PowerReading(tuple(readings.values()), tuple(devices), tuple(failures))
@@ -201,11 +202,16 @@ def _nothing(sensors: Sequence[Sensor], where: str) -> Unavailable:
     return Unavailable(f"no power sensor whose meaning is certain; found {shown}{more}", where=where, hint=hint)
 
 
-def _info(reading: EnergyReading, sensor: Sensor) -> DeviceInfo:
+def _info(reading: EnergyReading, sensor: Sensor, context: SourceContext) -> DeviceInfo:
     details = [("sensor", sensor.title), ("place", sensor.place)]
     if isinstance(reading, PowerSample) and reading.averaged_over_seconds:
         details.append(("averaged_over_seconds", f"{reading.averaged_over_seconds:g}"))
-    return DeviceInfo(reading.meter, sensor.label, details=tuple(details))
+    stated = sensor.accuracy_ratio
+    known = {} if stated is None else {"gain_ratio": stated}
+    if isinstance(reading, PowerSample) and reading.averaged_over_seconds:
+        known["renewed_every_seconds"] = reading.averaged_over_seconds
+    precision = declared(HWMON_COUNTER if sensor.is_counter else HWMON_POWER, context, **known)
+    return DeviceInfo(reading.meter, sensor.label, details=tuple(details), precision=precision)
 
 
 def _open(options: object, context: SourceContext) -> HwmonSource:
