@@ -87,13 +87,14 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """Identity of a device behind a meter, for `tokwatt_gpu_info` and for humans."""
+    """Identity of a device behind a meter, for `tokwatt_gpu_info` and for humans, and how good the meter is."""
 
     meter: Meter
     name: str  # for example "NVIDIA H100 80GB HBM3"
     index: int | None = None  # index in the vendor's order, where there is one
     details: tuple[tuple[str, str], ...] = ()  # (key, value): driver version, BMC address
     precision: Precision = Precision(gain_ratio=0.05)
+    counter_to_power_ratio: float | None = None  # energy counter / integrated power of this device; None: not compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class PowerReading:
     readings: tuple[EnergyReading, ...]
     devices: tuple[DeviceInfo, ...]
     failures: tuple[DeviceFailure, ...] = ()
+    warnings: tuple[str, ...] = ()  # what a person should know although it was read: a counter that contradicts itself
 
 
 class Quantity(StrEnum):
