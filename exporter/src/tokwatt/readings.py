@@ -278,6 +278,7 @@ class PowerSourceSpec:
     traps: tuple[str, ...] = field(default=())
     method: str = ""  # how the joules come about, where a source has several ways: which one when
     resolution: str = ""  # smallest step and how often the number is renewed, as far as it is known
+    precisions: tuple[tuple[str, Precision], ...] = ()  # (what is read, what is declared of it) where nothing better is
 
 
 class OpenPowerSource(Protocol):

@@ -213,6 +213,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.GPU,),
     method="counter; the power gauge is integrated for GPUs without one",
     resolution="1 mJ, renewed every 30 s unless dcgm-exporter is told otherwise",
+    precisions=(("energy counter", NVML_COUNTER), ("power", NVML_POWER)),
     options=DcgmOptions,
     open=_open,
     traps=(

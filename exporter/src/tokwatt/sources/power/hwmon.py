@@ -235,6 +235,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.CPU, Boundary.DRAM, Boundary.HOST),
     method="counter of AMD's driver; the powers are integrated",
     resolution="the driver's, usually 1 microwatt written and far less measured",
+    precisions=(("energy counter", HWMON_COUNTER), ("power", HWMON_POWER)),
     options=HwmonOptions,
     open=_open,
     detect=True,

@@ -12,6 +12,7 @@ from tokwatt.readings import Boundary, PowerReading, PowerSourceSpec, SourceCont
 from tokwatt.sources._worker import Worker
 from tokwatt.sources.power._nvml_binding import NvmlBinding, load_binding
 from tokwatt.sources.power._nvml_reader import NvmlReader
+from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER
 
 # The source's own deadline comes first, so that its message, which says more, wins over the sampler's.
 _OWN_DEADLINE_SHARE = 0.95
@@ -117,6 +118,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.GPU,),
     method="counter; power read every 0.1 s and integrated on boards without one (before Volta)",
     resolution="1 mJ, renewed about every 0.1 s; power 1 mW",
+    precisions=(("energy counter", NVML_COUNTER), ("power", NVML_POWER)),
     options=NvmlOptions,
     open=_open,
     detect=True,
