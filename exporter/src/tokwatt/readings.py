@@ -77,13 +77,25 @@ EnergyReading = EnergyCounter | PowerSample  # the kind is in the type, never gu
 
 
 @dataclass(frozen=True, slots=True)
+class Precision:
+    """How wrong a meter may be: 90 % half-widths. What the error interval of a window is made from."""
+
+    gain_ratio: float  # of the reading, fixed for one device (sensor gain, board to board)
+    resolution_joules: float = 0.0  # smallest step of a counter
+    resolution_watts: float = 0.0  # smallest step of a power gauge
+    renewed_every_seconds: float = 0.0  # the device renews its number this often: its age at a read is up to this
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """Identity of a device behind a meter, for `tokwatt_gpu_info` and for humans."""
+    """Identity of a device behind a meter, for `tokwatt_gpu_info` and for humans, and how good the meter is."""
 
     meter: Meter
     name: str  # for example "NVIDIA H100 80GB HBM3"
     index: int | None = None  # index in the vendor's order, where there is one
     details: tuple[tuple[str, str], ...] = ()  # (key, value): driver version, BMC address
+    precision: Precision = Precision(gain_ratio=0.05)
+    counter_to_power_ratio: float | None = None  # energy counter / integrated power of this device; None: not compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class PowerReading:
     readings: tuple[EnergyReading, ...]
     devices: tuple[DeviceInfo, ...]
     failures: tuple[DeviceFailure, ...] = ()
+    warnings: tuple[str, ...] = ()  # what a person should know although it was read: a counter that contradicts itself
 
 
 class Quantity(StrEnum):
@@ -383,6 +396,7 @@ class PowerSourceSpec:
     traps: tuple[str, ...] = field(default=())
     method: str = ""  # how the joules come about, where a source has several ways: which one when
     resolution: str = ""  # smallest step and how often the number is renewed, as far as it is known
+    precisions: tuple[tuple[str, Precision], ...] = ()  # (what is read, what is declared of it) where nothing better is
 
 
 class OpenPowerSource(Protocol):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from tokwatt.economics.books import Books
 from tokwatt.economics.picture import meter_totals, price_snapshot, server_snapshots
 from tokwatt.ledger.ledger import Ledger
+from tokwatt.ledger.overlap import contained
 from tokwatt.readings import (
     Clock,
     DeviceFailure,
@@ -52,7 +53,7 @@ class Watched:
     target: str
     health: SourceHealth
     flight: asyncio.Task[None] | None = None
-    failing_devices: frozenset[str] = frozenset()
+    failing_devices: frozenset[str] = frozenset()  # messages of devices that fail, or that a person should look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,8 @@ class Sampler:
             return
         else:
             refused = self.ledger.add_power(reading, pace.max_gap_seconds)
-            self._note_devices(watched, (*reading.failures, *refused))
+            inside = contained(self.ledger.devices.values(), watched.source.name)
+            self._note_devices(watched, (*reading.failures, *refused), (*reading.warnings, *inside))
         self._answered(watched, started)
 
     def _answered(self, watched: Watched, started: float) -> None:
@@ -267,10 +269,10 @@ class Sampler:
             name = watched.source.name
             self.ledger.miss_server(name, self.clock(), self.books.plan.pace(name).max_gap_seconds)
 
-    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure]) -> None:
+    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure], warnings: Sequence[str]) -> None:
         for failure in failures:
             watched.health = replace(watched.health, errors=_counted(watched.health, failure.error.reason))
-        failing = frozenset(f"{failure.device}: {failure.error}" for failure in failures)
+        failing = frozenset((*(f"{failure.device}: {failure.error}" for failure in failures), *warnings))
         for message in sorted(failing - watched.failing_devices):
             log.warning("%s: %s", watched.source.name, message)
         watched.failing_devices = failing

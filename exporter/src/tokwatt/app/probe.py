@@ -133,15 +133,17 @@ def _describe_price(name: str, steps: Sequence[PriceStep]) -> str:
 
 def _describe_meter(first: PowerReading, second: PowerReading) -> tuple[str, ...]:
     names = {info.meter: info.name for info in second.devices}
+    details = {info.meter: "".join(f"; {key} {value}" for key, value in info.details) for info in second.devices}
     before = {reading.meter: reading for reading in first.readings}
     latest = {reading.meter: reading for reading in second.readings}  # the last sample of each meter
     items = []
     for meter, reading in latest.items():
         items.append(
             f"{meter.boundary.value} {meter.device} {names.get(meter, '')}: {_watts(before.get(meter), reading)} "
-            f"({meter.method.value}, fidelity {meter.fidelity.value})"
+            f"({meter.method.value}, fidelity {meter.fidelity.value}{details.get(meter, '')})"
         )
     items += [f"{failure.device}: {failure.error}" for failure in second.failures]
+    items += [f"WARNING: {warning}" for warning in second.warnings]
     return tuple(items)
 
 

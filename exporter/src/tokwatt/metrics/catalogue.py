@@ -328,9 +328,17 @@ CATALOGUE: tuple[Family, ...] = (
     ),
     _gauge(
         "tokwatt_meter_info",
-        ("source", "boundary", "device", "fidelity", "method"),
-        "How a device's energy is measured (method attributed: a rule divides it between servers); constant 1.",
+        ("source", "boundary", "device", "fidelity", "method", "error_ratio", "resolution", "renewed_seconds"),
+        "How a device's energy is measured (method attributed: a rule divides it between servers), and what its meter "
+        "declares of itself; constant 1.",
         health.meter_info,
+    ),
+    _gauge(
+        "tokwatt_meter_counter_to_power_ratio",
+        ("source", "device"),
+        "Energy of a hardware counter / integrated power of the same device over the last minutes; about 1 if both are "
+        "right.",
+        health.counter_to_power,
     ),
     # Health
     _gauge("tokwatt_source_up", ("source", "kind"), "Whether the last read of a source succeeded.", health.up),
