@@ -17,6 +17,8 @@ from tokwatt.economics.picture import meter_totals, price_snapshot, server_snaps
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.readings import (
     Clock,
+    CountReading,
+    CountSource,
     DeviceFailure,
     PowerReading,
     PowerSource,
@@ -31,10 +33,12 @@ log = logging.getLogger("tokwatt.sampler")
 
 TOKENS_KIND = "tokens"
 POWER_KIND = "power"
+COUNTS_KIND = "responses"
 BUG_REASON = "bug"
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
+Source = TokenSource | PowerSource | CountSource
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -42,7 +46,7 @@ Sleep = Callable[[float], Awaitable[None]]
 class Watched:
     """One source and how it fares."""
 
-    source: TokenSource | PowerSource
+    source: Source
     kind: str
     target: str
     health: SourceHealth
@@ -93,7 +97,11 @@ class Sampler:
             )
             self._timers[source.name] = timer
 
-    def _watch(self, source: TokenSource | PowerSource, kind: str, target: str) -> Watched:
+    def watch_count(self, source: CountSource, target: str = "") -> None:
+        """Read an application's counter at each tick, after the servers."""
+        self._watch(source, COUNTS_KIND, target)
+
+    def _watch(self, source: Source, kind: str, target: str) -> Watched:
         before = self._watched.get(source.name)
         health = before.health if before is not None and before.kind == kind else SourceHealth(source.name, kind, None)
         watched = Watched(source, kind, target, replace(health, target=target))
@@ -152,8 +160,8 @@ class Sampler:
         Hundreds of servers are spread over the tick, each at its own instant of it: asked all at once, they would wait
         for each other and nobody could tell when each read its counters.
         """
-        for kind in (TOKENS_KIND, POWER_KIND):
-            fast = [w for w in self._watched.values() if w.kind == kind and w.source.name not in self._timers]
+        for kinds in ((TOKENS_KIND,), (POWER_KIND, COUNTS_KIND)):
+            fast = [w for w in self._watched.values() if w.kind in kinds and w.source.name not in self._timers]
             if len(fast) > STAGGER_ABOVE:
                 flights = [self._start_round(fast)]
             else:
@@ -198,7 +206,7 @@ class Sampler:
         try:
             # twice the source's own deadline: a source that minds it tells more about what went wrong
             async with asyncio.timeout(2 * watched.source.timeout_seconds):
-                reading: PowerReading | ServerReading = await watched.source.read()
+                reading: PowerReading | ServerReading | CountReading = await watched.source.read()
         except TimeoutError:
             late = TimedOut(f"no answer within {2 * watched.source.timeout_seconds:g} s", where=name)
             self._failed(watched, late.reason, str(late), started)
@@ -210,11 +218,13 @@ class Sampler:
         else:
             self._take(watched, reading, started)
 
-    def _take(self, watched: Watched, reading: PowerReading | ServerReading, started: float) -> None:
+    def _take(self, watched: Watched, reading: PowerReading | ServerReading | CountReading, started: float) -> None:
         pace = self.books.plan.pace(watched.source.name)
         if isinstance(reading, ServerReading):
             self.ledger.add_server(reading, pace.max_gap_seconds)
             watched.health = replace(watched.health, missing_series=reading.missing)
+        elif isinstance(reading, CountReading):
+            self.ledger.add_count(watched.source.name, reading, pace.max_gap_seconds)
         elif reading.failures and not reading.readings:  # every device failed: that is a source which does not answer
             first = reading.failures[0]
             self._failed(watched, first.error.reason, f"{first.device}: {first.error}", started)
@@ -289,6 +299,9 @@ class Sampler:
         if watched.kind == TOKENS_KIND:
             server = self.ledger.servers.get(name)
             resets, gap = (server.account.resets, server.gap_seconds) if server else (0, 0.0)
+        elif watched.kind == COUNTS_KIND:
+            count = self.ledger.counts.get(name)
+            resets, gap = (count.resets, count.gap_seconds) if count else (0, 0.0)
         else:
             curves = [curve for curve in self.ledger.curves.values() if curve.meter.source == name]
             resets = sum(curve.resets for curve in curves)

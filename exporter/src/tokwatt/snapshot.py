@@ -67,6 +67,20 @@ class BoundaryWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseTerms:
+    """Terms of cost and energy per meaningful response over the live window. None: not known.
+
+    Cost is `output_tokens` * `attempts_ratio` * dollars per output token + `support_dollars`; energy likewise.
+    """
+
+    output_tokens: float | None  # generated tokens per finished response, reasoning included
+    attempts_ratio: float | None  # finished responses per meaningful one, or as configured
+    support_tokens: float | None  # pre- and post-processing tokens per meaningful response
+    support_dollars: float | None  # what these cost
+    support_joules: Mapping[Given, float]  # energy of the support servers per meaningful response
+
+
+@dataclass(frozen=True, slots=True)
 class ModelWindow:
     """Rates and ratios of one model inside the live window. None: not measured, not offered or below min_coverage."""
 
@@ -79,6 +93,7 @@ class ModelWindow:
     processed_tokens_per_dollar: float | None
     response_cost_dollars: float | None = None
     response_energy_joules: Mapping[Given, float] = field(default_factory=dict)
+    response_terms: ResponseTerms | None = None  # None: no `responses` entry names this server
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,7 @@ class ServerSnapshot:
     requests_waiting: float | None
     capacity_dollars_per_second: float | None
     capacity_includes_electricity: bool  # a lease that covers power: energy dollars come on top of nothing
+    meaningful_responses: float | None = None  # counted by the application; None: no counter is named, or not read yet
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
 
 
@@ -125,10 +141,10 @@ class MeterTotal:
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """State of one token or power source."""
+    """State of one source."""
 
     source: str
-    kind: str  # "tokens" or "power"
+    kind: str  # "tokens", "power" or "responses"
     up: bool | None  # None before the first attempt
     reason: str = ""  # of the present failure: a SourceError reason
     message: str = ""  # of the present failure, for a person

@@ -13,11 +13,11 @@ from aiohttp import web
 
 from tokwatt.app.http import Face, Verify, application
 from tokwatt.app.plan import plan_of
-from tokwatt.app.setup import PowerEntry, Setup, TokenEntry
+from tokwatt.app.setup import CountEntry, PowerEntry, Setup, TokenEntry
 from tokwatt.economics.books import Books
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
-from tokwatt.readings import Clock, PowerSource, TokenSource
+from tokwatt.readings import Clock, CountSource, PowerSource, TokenSource
 from tokwatt.sampler import ReloadState, Sampler
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import TokenSpec
@@ -41,7 +41,8 @@ class Exporter:
         self._setup = setup
         self._tokens: dict[str, TokenSource] = {}
         self._power: dict[str, PowerSource] = {}
-        self._books = Books(plan_of(setup.config, (), (), setup.simulated_servers), Ledger())
+        self._counts: dict[str, CountSource] = {}
+        self._books = Books(plan_of(setup.config, (), (), (), setup.simulated_servers), Ledger())
         self._sampler = Sampler(
             self._books,
             clock,
@@ -87,22 +88,34 @@ class Exporter:
         added_power = {name: entry.build() for name, entry in setup.power.items() if name not in self._power}
         self._tokens |= added_tokens
         self._power |= added_power
-        plan = plan_of(setup.config, self._tokens.values(), self._power.values(), setup.simulated_servers)
+        added_counts = {name: entry.build() for name, entry in setup.counts.items() if name not in self._counts}
+        self._counts |= added_counts
+        plan = plan_of(
+            setup.config,
+            self._tokens.values(),
+            self._power.values(),
+            self._counts.values(),
+            setup.simulated_servers,
+        )
         self._books.reconfigure(plan)
         for name, token_source in added_tokens.items():
             self._sampler.watch_tokens(token_source, setup.tokens[name].target)
         for name, power_source in added_power.items():
             self._sampler.watch_power(power_source, setup.power[name].target)
+        for name, count_source in added_counts.items():
+            self._sampler.watch_count(count_source, setup.counts[name].target)
 
     async def replace(self, setup: Setup) -> None:
         """Take over a new setup. Sources whose entry is unchanged keep running."""
-        before: dict[str, TokenEntry | PowerEntry] = {**self._setup.tokens, **self._setup.power}
-        after: dict[str, TokenEntry | PowerEntry] = {**setup.tokens, **setup.power}
+        before = _entries(self._setup)
+        after = _entries(setup)
         gone = [name for name, entry in before.items() if name not in after or after[name].key != entry.key]
         await self._sampler.unwatch(gone)
         for name in gone:
             self._tokens.pop(name, None)
             self._power.pop(name, None)
+            self._counts.pop(name, None)
+        self._books.ledger.begin_anew(gone)
         self._books.ledger.release(lambda source: source in setup.power)
         self._setup = setup
         self._watch(setup)
@@ -148,6 +161,10 @@ class Exporter:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS):
                 await self._sampler.aclose()
+
+
+def _entries(setup: Setup) -> dict[str, TokenEntry | PowerEntry | CountEntry]:
+    return {**setup.tokens, **setup.power, **setup.counts}
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

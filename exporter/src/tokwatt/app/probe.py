@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.detect import Tried, detect
-from tokwatt.app.setup import PowerEntry, Setup, TokenEntry, setup_of
+from tokwatt.app.setup import CountEntry, PowerEntry, Setup, TokenEntry, setup_of
 from tokwatt.app.tables import table
 from tokwatt.config import Config
 from tokwatt.readings import EnergyCounter, EnergyReading, PowerReading, ServerReading, SourceError
@@ -21,7 +21,7 @@ SECOND_READ_AFTER_SECONDS = 1.0  # an energy counter says nothing of watts until
 class Row:
     """One line of the report."""
 
-    kind: str  # tokens, power
+    kind: str  # tokens, power, responses
     source: str
     target: str
     ok: bool
@@ -54,7 +54,20 @@ def _note_double_counting(rows: Sequence[Row], config: Config, workshop: Worksho
 def _reads(setup: Setup) -> list[asyncio.Task[Row]]:
     tokens = [asyncio.create_task(_probe_server(name, entry)) for name, entry in setup.tokens.items()]
     power = [asyncio.create_task(_probe_meter(name, entry)) for name, entry in setup.power.items()]
-    return tokens + power
+    counts = [asyncio.create_task(_probe_count(name, entry)) for name, entry in setup.counts.items()]
+    return tokens + power + counts
+
+
+async def _probe_count(name: str, entry: CountEntry) -> Row:
+    source = entry.build()
+    try:
+        reading = await source.read()
+    except SourceError as error:
+        return Row("responses", name, entry.target, ok=False, items=(str(error),))
+    finally:
+        await source.aclose()
+    counted = sum(sample.value for sample in reading.samples)
+    return Row("responses", name, entry.target, ok=True, items=(f"meaningful responses {counted:,.0f}",))
 
 
 async def _probe_server(name: str, entry: TokenEntry) -> Row:
@@ -145,4 +158,4 @@ def as_json(rows: Sequence[Row], tried: Sequence[Tried]) -> Mapping[str, object]
 
 def succeeded(rows: Sequence[Row]) -> bool:
     """Whether every source answered and there are both tokens and power."""
-    return all(row.ok for row in rows) and {row.kind for row in rows} == {"tokens", "power"}
+    return all(row.ok for row in rows) and {row.kind for row in rows} >= {"tokens", "power"}

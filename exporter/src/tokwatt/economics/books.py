@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
 from tokwatt.economics.plan import Plan, ServerPlan
+from tokwatt.economics.responses import ResponseBook
 from tokwatt.economics.totals import ServerTotals
 from tokwatt.economics.window import COST, TOKENS, Point, Tally, Window, WindowSums, step
 from tokwatt.ledger.ledger import DeviceKey, Ledger
@@ -36,6 +37,7 @@ class Books:
         self.ledger = ledger
         self.plan = plan
         self.attribution = Attribution(plan, ledger)
+        self.responses = ResponseBook(plan, ledger)
         self.accounts: dict[str, ServerAccount] = {}
         self._open_accounts(plan)
 
@@ -49,6 +51,7 @@ class Books:
                 account.window = Window(plan.window_seconds, plan.tick_seconds)
                 account.last_cut = None
         self._open_accounts(plan, configured_before)
+        self.responses.reconfigure(plan)
         self.attribution.claim(plan)
 
     def _open_accounts(self, plan: Plan, configured_before: frozenset[str] = frozenset()) -> None:
@@ -167,7 +170,9 @@ class Books:
         tallies = last.tallies if last else {}
         if before is not None and cut.at_seconds - before.at_seconds <= ledger.max_gap_seconds:
             tallies = self._tallies(account.plan.name, tallies, before, cut)
-        account.window.append(Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight))
+        point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight)
+        account.window.append(point)
+        self.responses.add(account.plan.name, point)
         account.last_cut = cut
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:

@@ -6,6 +6,7 @@ from tokwatt.economics.attribution import GIVEN_OF
 from tokwatt.economics.books import Books
 from tokwatt.economics.live import live_window
 from tokwatt.economics.plan import ServerPlan
+from tokwatt.economics.response_notes import response_notes
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
 from tokwatt.readings import Quantity, ServerReading
 from tokwatt.snapshot import Given, MeterTotal, PriceSnapshot, ServerSnapshot, TokenTotals
@@ -59,7 +60,8 @@ def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnaps
         requests_waiting=reading.requests_waiting if reading and answered else None,
         capacity_dollars_per_second=books.capacity_dollars_per_second(server.name),
         capacity_includes_electricity=bool(server.capacity and server.capacity.includes_electricity),
-        notes=_notes(books, server),
+        meaningful_responses=_meaningful(books, server),
+        notes=(*_notes(books, server), *response_notes(books, server)),
     )
 
 
@@ -79,6 +81,11 @@ def _output_kind(reading: ServerReading | None) -> str:
 def _tokens(name: str, model: ModelTokens) -> TokenTotals:
     requests = {outcome: model.counted[quantity] for outcome, quantity in OUTCOME_OF if quantity in model.counted}
     return TokenTotals(name, model.input_tokens, model.cached_input_tokens, model.output_tokens, requests)
+
+
+def _meaningful(books: Books, server: ServerPlan) -> float | None:
+    curve = books.ledger.counts.get(server.response.meaningful) if server.response else None
+    return curve.total if curve else None
 
 
 def _notes(books: Books, server: ServerPlan) -> tuple[str, ...]:
