@@ -231,6 +231,22 @@ class OwnersReading:
     servers: Mapping[str, ServerGpus]  # by server; every server that the source was asked about
 
 
+@dataclass(frozen=True, slots=True)
+class CountSample:
+    """One raw series of a counter that is no inference server's; `series` as in CounterSample."""
+
+    series: str
+    value: float  # finite, >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class CountReading:
+    """A counter of an application, such as its accepted answers, at one instant; its series are parts of one count."""
+
+    at_seconds: float  # monotonic
+    samples: tuple[CountSample, ...]
+
+
 class SourceError(Exception):
     """A source could not be read. Subclasses fix `reason`, the label of `tokwatt_source_errors_total`.
 
@@ -362,6 +378,22 @@ class OwnerSource(Protocol):
 
     async def read(self) -> OwnersReading:
         """Look once. Raises SourceError subclasses only."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class CountSource(Protocol):
+    """One counter of an application."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def timeout_seconds(self) -> float: ...
+
+    async def read(self) -> CountReading:
+        """Read once. Raises SourceError subclasses only."""
         ...
 
     async def aclose(self) -> None: ...

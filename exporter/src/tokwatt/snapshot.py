@@ -76,6 +76,20 @@ class BoundaryWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseTerms:
+    """Terms of cost and energy per meaningful response over the live window. None: not known.
+
+    Cost is `output_tokens` * `attempts_ratio` * dollars per output token + `support_dollars`; energy likewise.
+    """
+
+    output_tokens: float | None  # generated tokens per finished response, reasoning included
+    attempts_ratio: float | None  # finished responses per meaningful one, or as configured
+    support_tokens: float | None  # pre- and post-processing tokens per meaningful response
+    support_dollars: float | None  # what these cost
+    support_joules: Mapping[Given, float]  # energy of the support servers per meaningful response
+
+
+@dataclass(frozen=True, slots=True)
 class ModelWindow:
     """Rates and ratios of one model inside the live window. None: not measured, not offered or below min_coverage."""
 
@@ -88,6 +102,7 @@ class ModelWindow:
     processed_tokens_per_dollar: float | None
     response_cost_dollars: float | None = None
     response_energy_joules: Mapping[Given, float] = field(default_factory=dict)
+    response_terms: ResponseTerms | None = None  # None: no `responses` entry names this server
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +171,7 @@ class ServerSnapshot:
     energy_basis: Given | None = None  # widest measured boundary: what energy dollars are made from
     phase_method: str = "none"  # how busy energy is split: role, counters, fit, weights, none
     phase_live: PhaseLive | None = None
+    meaningful_responses: float | None = None  # counted by the application; None: no counter is named, or not read yet
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
 
 
@@ -171,10 +187,10 @@ class MeterTotal:
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """State of one token or power source."""
+    """State of one source."""
 
     source: str
-    kind: str  # "tokens", "power" or "owner"
+    kind: str  # "tokens", "power", "price", "owner" or "responses"
     up: bool | None  # None before the first attempt
     reason: str = ""  # of the present failure: a SourceError reason
     message: str = ""  # of the present failure, for a person

@@ -17,13 +17,14 @@ from tokwatt.economics.plan import (
     ServerPlan,
     Sharing,
 )
-from tokwatt.readings import PowerSource, TokenSource
+from tokwatt.readings import CountSource, PowerSource, TokenSource
 
 
 def plan_of(
     config: Config,
     token_sources: Iterable[TokenSource],
     power_sources: Iterable[PowerSource],
+    count_sources: Iterable[CountSource] = (),
     simulated_servers: frozenset[str] = frozenset(),
 ) -> Plan:
     """Translate prices to base units and claims to devices, and note how each source is paced."""
@@ -39,12 +40,14 @@ def plan_of(
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
-        paces=_paces(config, token_sources, power_sources),
+        paces=_paces(config, [*token_sources, *count_sources], power_sources),
     )
 
 
-def _paces(config: Config, tokens: Iterable[TokenSource], power: Iterable[PowerSource]) -> Mapping[str, Pace]:
-    paces = {source.name: Pace(config.tick_seconds, source.timeout_seconds) for source in tokens}
+def _paces(
+    config: Config, ticking: Iterable[TokenSource | CountSource], power: Iterable[PowerSource]
+) -> Mapping[str, Pace]:
+    paces = {source.name: Pace(config.tick_seconds, source.timeout_seconds) for source in ticking}
     for source in power:
         paces[source.name] = Pace(source.period_seconds or config.tick_seconds, source.timeout_seconds)
     return paces
@@ -75,5 +78,11 @@ def _sharing(sharing: SharingConfig) -> Sharing:
 def _response(config: Config, server: str) -> ResponsePlan | None:
     for response in config.responses:
         if response.server == server:
-            return ResponsePlan(response.attempts, response.support_tokens, response.support_dollars_per_token)
+            return ResponsePlan(
+                attempts=response.attempts,
+                support_tokens=response.support_tokens,
+                support_dollars_per_token=response.support_dollars_per_token,
+                meaningful=response.counter_name,
+                support=response.support,
+            )
     return None

@@ -24,6 +24,7 @@ from tokwatt.config.prices import (
 from tokwatt.config.schema import (
     RESERVED_LABELS,
     Config,
+    CounterConfig,
     GpuRule,
     GpuSelection,
     MeterConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "ConfigWarning",
+    "CounterConfig",
     "ElectricityPrice",
     "ElectricitySeries",
     "EnergyUnit",

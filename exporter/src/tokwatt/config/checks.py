@@ -10,7 +10,7 @@ from tokwatt.config.binder import Binder
 from tokwatt.config.meter_checks import check_meters_of_servers
 from tokwatt.config.mistakes import nearest, shown
 from tokwatt.config.price_checks import check_prices
-from tokwatt.config.schema import Config, MeterConfig, TokenOrigin
+from tokwatt.config.schema import Config, MeterConfig, ResponseConfig, Role, TokenOrigin
 from tokwatt.readings import PowerSourceSpec
 
 
@@ -55,6 +55,11 @@ def _names(config: Config, binder: Binder) -> None:
                 "give this meter a name" if implied else "names are unique among servers and meters",
             )
         owners.setdefault(name, kind)
+    for index, response in enumerate(config.responses):
+        if response.counter_name in owners:
+            path = f"responses[{index}].meaningful"
+            message = f"is read under the name {shown(response.counter_name)}, which a server or meter has"
+            binder.report.mistake(binder.place(path), path, message, "give that server or meter another name")
 
 
 def _urls(config: Config, binder: Binder) -> None:
@@ -175,6 +180,34 @@ def _responses(config: Config, binder: Binder) -> None:
             binder.report.mistake(place, f"{path}.server", message, "one entry per server")
         seen.add(response.server)
         _support(binder, path)
+        if response.meaningful is not None and binder.place(f"{path}.attempts"):
+            binder.report.mistake(
+                binder.place(f"{path}.attempts"),
+                f"{path}.attempts",
+                "given together with meaningful, which measures them",
+                "keep one of the two",
+            )
+        _support_servers(config, binder, path, response)
+
+
+def _support_servers(config: Config, binder: Binder, path: str, response: ResponseConfig) -> None:
+    roles = {server.name: server.role for server in config.servers if server.name}
+    helpers = [name for name, role in roles.items() if role is Role.SUPPORT and name != response.server]
+    for position, name in enumerate(response.support):
+        key = f"{path}.support[{position}]"
+        if not name:
+            continue
+        if name in response.support[:position]:
+            binder.report.mistake(binder.place(key), key, f"server {shown(name)} is listed twice", "list it once")
+        elif name == response.server:
+            message = "a server does not support itself: its own tokens are in its responses"
+            binder.report.mistake(binder.place(key), key, message, nearest(name, helpers, "support servers"))
+        elif name not in roles and len(roles) == len(config.servers):
+            message = f"unknown server {shown(name)}"
+            binder.report.mistake(binder.place(key), key, message, nearest(name, helpers, "support servers"))
+        elif name in roles and roles[name] is not Role.SUPPORT:
+            message = f"server {shown(name)} has role {roles[name].value}, so its cost counts for its own responses"
+            binder.report.mistake(binder.place(key), key, message, f"write `role: support` for {name}")
 
 
 def _support(binder: Binder, path: str) -> None:

@@ -30,6 +30,7 @@ from tokwatt.config.prices import (
 from tokwatt.config.schema import (
     RESERVED_LABELS,
     Config,
+    CounterConfig,
     GpuSelection,
     MeterHeader,
     PhaseConfig,
@@ -126,6 +127,7 @@ def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collec
         _section("Carbon", GridCarbon, "prices.carbon.", "Give exactly one intensity."),
         _section("Carbon series", CarbonSeries, "prices.carbon.series.", _SERIES, level=3),
         _section("Responses", ResponseConfig, "responses[]."),
+        _section("Counter of meaningful responses", CounterConfig, "responses[].meaningful."),
         "## Web configuration\n",
         _WEB_INTRO,
         _section("Sections", WebConfig, "", level=3),

@@ -14,6 +14,7 @@ from tokwatt.economics.phases.window import PhaseWindow
 from tokwatt.economics.plan import Plan, ServerPlan
 from tokwatt.economics.price_book import EnergyBill, JoulesBetween, PriceBook
 from tokwatt.economics.price_line import BEGINNING
+from tokwatt.economics.responses import ResponseBook
 from tokwatt.economics.totals import ServerTotals
 from tokwatt.economics.window import COST, TOKENS, Point, Tally, Window, WindowSums, step
 from tokwatt.ledger.ledger import DeviceKey, Ledger
@@ -49,6 +50,7 @@ class Books:
         self.ledger = ledger
         self.plan = plan
         self.prices = PriceBook(plan)
+        self.responses = ResponseBook(plan, ledger)
         self.accounts: dict[str, ServerAccount] = {}
         self._settled_seconds = BEGINNING
         self._open_accounts(plan)
@@ -69,6 +71,7 @@ class Books:
                 account.phase_window = PhaseWindow(plan.window_seconds, plan.tick_seconds)
                 account.last_cut = None
         self._open_accounts(plan, configured_before)
+        self.responses.reconfigure(plan)
         self.attribution.claim(plan)
         self.prices.change(plan, since)
         self._count_gpus(since)
@@ -251,6 +254,7 @@ class Books:
         point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight)
         account.window.append(point)
         account.phase_window.offer(last, point)
+        self.responses.add(account.plan.name, point)
         account.last_cut = cut
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:

@@ -11,6 +11,7 @@ from tokwatt.economics.host_rest import HostRest, host_rest
 from tokwatt.economics.live import live_window
 from tokwatt.economics.phases.live import phase_live
 from tokwatt.economics.plan import ServerPlan
+from tokwatt.economics.response_notes import response_notes
 from tokwatt.ledger.ledger import DeviceKey
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
 from tokwatt.readings import Boundary, Meter, Method, Quantity, ServerReading
@@ -97,7 +98,8 @@ def _server(books: Books, server: ServerPlan, now_seconds: float, rests: Mapping
         energy_basis=books.energy_basis(server.name),
         phase_method=books.accounts[server.name].phases.splitter.method,
         phase_live=phase_live(books, server.name, now_seconds),
-        notes=_notes(books, server, rests),
+        meaningful_responses=_meaningful(books, server),
+        notes=(*_notes(books, server, rests), *response_notes(books, server)),
     )
 
 
@@ -133,6 +135,11 @@ def _gpus(books: Books, name: str) -> tuple[OwnedGpu, ...]:
 def _found_by(books: Books, server: ServerPlan) -> str:
     found = books.attribution.found(server.name) if server.found_gpus else None
     return found.how if found is not None else ""
+
+
+def _meaningful(books: Books, server: ServerPlan) -> float | None:
+    curve = books.ledger.counts.get(server.response.meaningful) if server.response else None
+    return curve.total if curve else None
 
 
 def _notes(books: Books, server: ServerPlan, rests: Mapping[str, HostRest]) -> tuple[str, ...]:

@@ -51,11 +51,13 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class ResponsePlan:
-    """Terms of cost and energy per meaningful response that are configured and not measured."""
+    """What a meaningful response takes: terms that are configured, and where the others are measured."""
 
-    attempts: float = 1.0  # mean attempts per meaningful response
-    support_tokens: float = 0.0  # pre- and post-processing tokens per response
+    attempts: float = 1.0  # mean attempts per meaningful response; not used where they are measured
+    support_tokens: float = 0.0  # pre- and post-processing tokens per response of services that are not measured
     support_dollars_per_token: float = 0.0
+    meaningful: str = ""  # source that counts meaningful responses; "": none, attempts are configured
+    support: tuple[str, ...] = ()  # servers that do pre- and post-processing for these responses
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,12 @@ CATALOGUE: tuple[Family, ...] = (
         "Requests that the server counted as ended, by outcome (success, error, abort).",
         totals.requests,
     ),
+    _counter(
+        "tokwatt_meaningful_responses_total",
+        ("server",),
+        "Meaningful responses of this server as the application counts them (responses[].meaningful).",
+        totals.meaningful_responses,
+    ),
     # Measured energy: one boundary, one name, so that sum() is true
     _counter(
         "tokwatt_gpu_energy_joules_total",
@@ -254,14 +260,47 @@ CATALOGUE: tuple[Family, ...] = (
     _gauge(
         "tokwatt_response_cost_dollars",
         _MODEL,
-        f"Dollars per meaningful response: attempts x dollars / responses + support tokens x their price, {_WINDOW}.",
+        "Dollars per meaningful response: generated tokens per response x attempts x dollars per generated token + "
+        f"dollars of support, {_WINDOW}.",
         live.response_cost,
     ),
     _gauge(
         "tokwatt_response_energy_joules",
         _BOUNDARY,
-        f"Joules per meaningful response: attempts x energy given / responses, {_WINDOW}.",
+        "Joules per meaningful response: generated tokens per response x attempts x joules per generated token + "
+        f"joules of the support servers, {_WINDOW}.",
         live.response_energy,
+    ),
+    _gauge(
+        "tokwatt_output_tokens_per_response",
+        _MODEL,
+        f"Generated tokens, reasoning included / finished responses, {_WINDOW}.",
+        live.response_output_tokens,
+    ),
+    _gauge(
+        "tokwatt_response_attempts_ratio",
+        _MODEL,
+        f"Finished responses per meaningful response: as configured, or measured {_WINDOW}.",
+        live.response_attempts,
+    ),
+    _gauge(
+        "tokwatt_support_tokens_per_response",
+        _MODEL,
+        "Tokens of pre- and post-processing / meaningful responses: as configured, and those that support servers "
+        f"processed {_WINDOW}.",
+        live.response_support_tokens,
+    ),
+    _gauge(
+        "tokwatt_response_support_dollars",
+        _MODEL,
+        f"Dollars of pre- and post-processing in tokwatt_response_cost_dollars, {_WINDOW}.",
+        live.response_support_dollars,
+    ),
+    _gauge(
+        "tokwatt_response_support_joules",
+        _BOUNDARY,
+        f"Joules of support servers in tokwatt_response_energy_joules, {_WINDOW}.",
+        live.response_support_energy,
     ),
     _gauge(
         "tokwatt_window_coverage_ratio",

@@ -39,6 +39,13 @@ def requests(snapshot: Snapshot) -> Iterable[Sample]:
                 yield {"server": server.name, "model": row.model, "outcome": outcome}, count
 
 
+def meaningful_responses(snapshot: Snapshot) -> Iterable[Sample]:
+    """Meaningful responses that applications counted."""
+    for server in snapshot.servers:
+        if server.meaningful_responses is not None:
+            yield {"server": server.name}, server.meaningful_responses
+
+
 def measured(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
     """Return the samples of measured energy at one boundary."""
 
