@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tokwatt.metrics.catalogue import CATALOGUE, Family, Kind
+from tokwatt.metrics.catalogue import CATALOGUE
+from tokwatt.metrics.family import Family, Kind
 from tokwatt.metrics.reference import render_metrics_reference, unit_of
 
 BASE_UNITS = {"joules", "watts", "seconds", "dollars", "grams", "ratio"}
