@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
+from tokwatt.economics.error import NO_ERRORS, EdgeError, EnergySums
 from tokwatt.economics.plan import Plan, ServerPlan
 from tokwatt.economics.totals import ServerTotals
 from tokwatt.economics.window import COST, TOKENS, Point, Tally, Window, WindowSums, step
@@ -76,7 +77,8 @@ class Books:
             self._extend_window(account, ledger, now_seconds, down)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
-        self._forget_before(max(needed, now_seconds - max(60.0, self.plan.window_seconds)))
+        lags = [self.attribution.patience_seconds(curve) for curve in self.ledger.curves.values()]
+        self._forget_before(max(needed, now_seconds - max(60.0, self.plan.window_seconds) - max(lags, default=0.0)))
 
     def _forget_before(self, at_seconds: float) -> None:
         self.attribution.forget_before(at_seconds)
@@ -167,23 +169,37 @@ class Books:
         tallies = last.tallies if last else {}
         if before is not None and cut.at_seconds - before.at_seconds <= ledger.max_gap_seconds:
             tallies = self._tallies(account.plan.name, tallies, before, cut)
-        account.window.append(Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight))
+        edges = self._edge_errors(account.plan.name, cut)
+        account.window.append(Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight, edges))
         account.last_cut = cut
+
+    def _edge_errors(self, name: str, cut: Cut) -> Mapping[str, EdgeError]:
+        errors: dict[str, EdgeError] = {}
+        for boundary in (Given.GPU, Given.HOST):
+            if self.attribution.keys(name, boundary):
+                edge = self.attribution.edge_errors(name, boundary, cut.at_seconds)
+                errors[boundary] = edge.with_uncertain_instant(cut.uncertainty_seconds)
+        if Given.HOST in errors:
+            errors[Given.FACILITY] = errors[Given.HOST].times(self.plan.prices.pue)
+        return errors
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
         start, end = before.at_seconds, cut.at_seconds
         seconds = end - start
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
+        errors: dict[str, EnergySums] = {}
         for boundary in (Given.GPU, Given.HOST):
             if self.attribution.keys(name, boundary):
                 joules[boundary] = self.attribution.given_joules(name, boundary, start, end)
+                errors[boundary] = self.attribution.interval_errors(name, boundary, start, end)
         if joules.get(Given.HOST) is not None:
             joules[Given.FACILITY] = (joules[Given.HOST] or 0.0) * self.plan.prices.pue
+            errors[Given.FACILITY] = errors[Given.HOST].times(self.plan.prices.pue)
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
-                updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens)
+                updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens, errors.get(key, NO_ERRORS))
         dollars = self._interval_dollars(name, seconds, joules)
         if dollars is not None:
             updated[COST] = updated.get(COST, Tally()).plus(seconds, 0.0, dollars, tokens)
@@ -204,8 +220,8 @@ class Books:
 
     def window_sums(self, name: str, now_seconds: float) -> WindowSums | None:
         """Sums over the live window of a server; None before two token readings span one."""
-        paces = [self.plan.pace(self.ledger.curves[key].meter.source) for key in self._all_keys(name)]
-        lag = max((pace.period_seconds + pace.timeout_seconds for pace in paces), default=0.0)
+        curves = [self.ledger.curves[key] for key in self._all_keys(name)]
+        lag = max((self.attribution.patience_seconds(curve) for curve in curves), default=0.0)
         return self.accounts[name].window.sums(now_seconds - lag - 2 * self.plan.tick_seconds)
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:
