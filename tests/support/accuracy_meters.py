@@ -154,10 +154,11 @@ def _watts_page(machinery: Machinery, method: Method) -> Read:
 
 def _dcgm(machinery: Machinery, method: Method) -> Read:
     """dcgm-exporter with its default interval: the counter as it was up to 30 s ago."""
-    gain, phase = machinery.drawn.gain(method.name), Random(f"dcgm {machinery.drawn.seed}").uniform(0.0, 30.0)
+    gain, rng = machinery.drawn.gain(method.name), Random(f"dcgm {machinery.drawn.seed}")
+    phase, every = rng.uniform(0.0, 30.0), rng.uniform(30.05, 31.5)  # its loop sleeps 30 s and works in between
 
     def body(now: float) -> str:
-        collected = max(machinery.start, machinery.start + phase + (now - machinery.start - phase) // 30.0 * 30.0)
+        collected = max(machinery.start, machinery.start + phase + (now - machinery.start - phase) // every * every)
         return "".join(
             f'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{gpu="{gpu.index}",UUID="{gpu.uuid}",modelName="H100"}} '
             f"{round(1e9 + gain * gpu.joules_at(collected) * 1e3)}\n"
@@ -183,13 +184,17 @@ def _dcmi(machinery: Machinery, method: Method) -> Read:
 
 
 def _promql(machinery: Machinery, method: Method) -> Read:
-    """A Prometheus that scrapes a host's energy counter (joules) every 15 s."""
-    gain, phase = machinery.drawn.gain(method.name), Random(f"promql {machinery.drawn.seed}").uniform(0.0, 15.0)
+    """A Prometheus that scrapes a host's energy counter (joules) every 15 s; the host renews it about once a second."""
+    gain, rng = machinery.drawn.gain(method.name), Random(f"promql {machinery.drawn.seed}")
+    phase, renewed = rng.uniform(0.0, 15.0), rng.uniform(0.95, 1.05)
     options = PromqlOptions(
         url="http://prometheus", query="joules_total", kind=Kind.JOULES, boundary=Boundary.HOST,
         period_seconds=method.period_seconds or 15.0,
     )  # fmt: skip
     source = PromqlSource(options, _context(machinery, method))
+
+    def shown(at: float) -> float:
+        return machinery.host_joules_at(machinery.start + (at - machinery.start) // renewed * renewed)
 
     class Api:
         where = "http://prometheus"
@@ -198,7 +203,7 @@ def _promql(machinery: Machinery, method: Method) -> Read:
             now = machinery.clock()
             last = math.floor((now - machinery.start - phase) / 15.0)
             instants = [machinery.start + phase + 15.0 * n for n in range(max(0, last - 19), last + 1)]
-            points = tuple(Point(at, 1e7 + gain * machinery.host_joules_at(at)) for at in instants)
+            points = tuple(Point(at, 1e7 + gain * shown(at)) for at in instants)
             series = (Series({"__name__": "joules_total"}, points),) if points else ()
             return QueryAnswer(series, now, 0.0)
 
