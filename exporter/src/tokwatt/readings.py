@@ -128,6 +128,35 @@ class Quantity(StrEnum):
     REQUESTS_ABORT = "requests_abort"
 
 
+class Work(StrEnum):
+    """What an engine says of its work: what the split of prefill and decode is made from.
+
+    LIVE_OUTPUT and PREFILLED are the token counters themselves, of engines that move them in time; the rest are series
+    of their own.
+    """
+
+    STEPS = "steps"  # engine steps: forward passes of a batch
+    SEQUENCE_STEPS = "sequence_steps"  # sequences in a step, added up over steps
+    LIVE_OUTPUT = "live_output"  # tokens sampled so far, where they are counted as they are made
+    FIRST_TOKENS = "first_tokens"  # requests whose prefill ended
+    PREFILLED = "prefilled"  # computed prompt tokens, counted no later than when their prefill ends
+    DRAFT_TOKENS = "draft_tokens"  # speculative tokens proposed
+    PREEMPTIONS = "preemptions"  # requests thrown out of a full KV cache, to be prefilled again
+    PREFILL_SECONDS = "prefill_seconds"  # busy time of the phase by the engine's own clock, overlaps counted once
+    DECODE_SECONDS = "decode_seconds"
+    PREFILL_REQUEST_SECONDS = "prefill_request_seconds"  # prefill time added up over requests: overlaps count again
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSample:
+    """One raw series of a cumulative work counter; `series` as in CounterSample."""
+
+    work: Work
+    series: str
+    value: float  # finite, >= 0
+    rounding: float = 0.0  # a fall up to this much is the server's way of printing numbers, not a restart
+
+
 @dataclass(frozen=True, slots=True)
 class CounterSample:
     """One raw series of a cumulative counter. Resets are found per series, so `series` must identify one uniquely."""
@@ -153,6 +182,25 @@ class ServerReading:
     missing: tuple[str, ...] = ()  # series that the spec names and a healthy server did not show
     output_at_finish: bool = False  # output tokens are counted when a request ends, not while they are made
     series_begin_at_zero: bool = False  # the engine shows a series only once it counted: before, it was 0
+    input_by_prefill_end: bool = False  # input tokens are counted while they are computed or when their prefill ends
+    work: tuple[WorkSample, ...] = ()
+    kv_tokens: float | None = None  # tokens of context in the KV cache now; any unit that is proportional to them
+
+
+@dataclass(frozen=True, slots=True)
+class PriceStep:
+    """A price from an instant on."""
+
+    at_seconds: float  # monotonic
+    value: float | None  # dollars per joule or per second, grams per joule; None: no price from here on
+
+
+@dataclass(frozen=True, slots=True)
+class PriceReading:
+    """A price from now on, as far ahead as its source knows: steps in order of time, the first one in force now."""
+
+    source: str
+    steps: tuple[PriceStep, ...]
 
 
 class SourceError(Exception):
@@ -241,6 +289,31 @@ class PowerSource(Protocol):
     def timeout_seconds(self) -> float: ...
 
     async def read(self) -> PowerReading:
+        """Read once. Raises SourceError subclasses only."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class PriceSource(Protocol):
+    """A price that changes while the exporter runs: a tariff, a file, a series."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def period_seconds(self) -> float | None:
+        """Own timer; None for one that is asked at each tick because it costs nothing."""
+        ...
+
+    @property
+    def timeout_seconds(self) -> float: ...
+
+    def known(self) -> PriceReading | None:
+        """What it can say without any I/O; None: it must be read."""
+        ...
+
+    async def read(self) -> PriceReading:
         """Read once. Raises SourceError subclasses only."""
         ...
 

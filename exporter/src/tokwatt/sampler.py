@@ -21,6 +21,8 @@ from tokwatt.readings import (
     EnergyCounter,
     PowerReading,
     PowerSource,
+    PriceReading,
+    PriceSource,
     ServerReading,
     SourceError,
     TimedOut,
@@ -32,19 +34,22 @@ log = logging.getLogger("tokwatt.sampler")
 
 TOKENS_KIND = "tokens"
 POWER_KIND = "power"
+PRICE_KIND = "price"
 BUG_REASON = "bug"
 MOST_WAIT_SHARE = 0.1  # of a tick, between the servers' answers and the reading of the meters
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
 Sleep = Callable[[float], Awaitable[None]]
+Source = TokenSource | PowerSource | PriceSource
+Reading = PowerReading | ServerReading | PriceReading
 
 
 @dataclass(slots=True)
 class Watched:
     """One source and how it fares."""
 
-    source: TokenSource | PowerSource
+    source: Source
     kind: str
     target: str
     health: SourceHealth
@@ -88,14 +93,23 @@ class Sampler:
 
     def watch_power(self, source: PowerSource, target: str = "") -> None:
         """Read a meter at each tick, or on its own timer where it has a period."""
-        watched = self._watch(source, POWER_KIND, target)
-        if source.period_seconds is not None:
-            timer = asyncio.create_task(
-                self._read_on_timer(watched, source.period_seconds), name=f"timer {source.name}"
-            )
-            self._timers[source.name] = timer
+        self._read_by_period(self._watch(source, POWER_KIND, target), source.period_seconds)
 
-    def _watch(self, source: TokenSource | PowerSource, kind: str, target: str) -> Watched:
+    def watch_price(self, source: PriceSource, target: str = "") -> None:
+        """Ask a price source at each tick, or on its own timer. What it knows without being read holds at once."""
+        watched = self._watch(source, PRICE_KIND, target)
+        known = source.known()
+        if known is not None:
+            self.books.prices.take(known)
+        self._read_by_period(watched, source.period_seconds)
+
+    def _read_by_period(self, watched: Watched, period_seconds: float | None) -> None:
+        if period_seconds is not None:
+            name = watched.source.name
+            timer = asyncio.create_task(self._read_on_timer(watched, period_seconds), name=f"timer {name}")
+            self._timers[name] = timer
+
+    def _watch(self, source: Source, kind: str, target: str) -> Watched:
         before = self._watched.get(source.name)
         health = before.health if before is not None and before.kind == kind else SourceHealth(source.name, kind, None)
         watched = Watched(source, kind, target, replace(health, target=target))
@@ -155,7 +169,7 @@ class Sampler:
         Hundreds of servers are spread over the tick, each at its own instant of it: asked all at once, they would wait
         for each other and nobody could tell when each read its counters.
         """
-        for kind in (TOKENS_KIND, POWER_KIND):
+        for kind in (PRICE_KIND, TOKENS_KIND, POWER_KIND):
             if kind == POWER_KIND and (wait := self._meters_wait_seconds()) > 0:
                 await self.sleep(wait)
             fast = [w for w in self._watched.values() if w.kind == kind and w.source.name not in self._timers]
@@ -217,7 +231,7 @@ class Sampler:
         try:
             # twice the source's own deadline: a source that minds it tells more about what went wrong
             async with asyncio.timeout(2 * watched.source.timeout_seconds):
-                reading: PowerReading | ServerReading = await watched.source.read()
+                reading: Reading = await watched.source.read()
         except TimeoutError:
             late = TimedOut(f"no answer within {2 * watched.source.timeout_seconds:g} s", where=name)
             self._failed(watched, late.reason, str(late), started)
@@ -229,9 +243,11 @@ class Sampler:
         else:
             self._take(watched, reading, started)
 
-    def _take(self, watched: Watched, reading: PowerReading | ServerReading, started: float) -> None:
+    def _take(self, watched: Watched, reading: Reading, started: float) -> None:
         pace = self.books.plan.pace(watched.source.name)
-        if isinstance(reading, ServerReading):
+        if isinstance(reading, PriceReading):
+            self.books.prices.take(reading)
+        elif isinstance(reading, ServerReading):
             self.ledger.add_server(reading, pace.max_gap_seconds)
             watched.health = replace(watched.health, missing_series=reading.missing)
         elif reading.failures and not reading.readings:  # every device failed: that is a source which does not answer
@@ -297,7 +313,7 @@ class Sampler:
                 meters=meter_totals(self.books),
                 devices=tuple(self.ledger.devices.values()),
                 sources=tuple(self._health(watched) for watched in self._watched.values()),
-                prices=price_snapshot(self.books),
+                prices=price_snapshot(self.books, now),
                 config_reload_successful=self.reload_state.successful,
                 config_reload_unix_seconds=self.reload_state.at_unix_seconds,
             )

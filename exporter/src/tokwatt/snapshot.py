@@ -36,6 +36,14 @@ class Component(StrEnum):
     ENERGY = "energy"
 
 
+class Aside(StrEnum):
+    """What is counted beside a server's cost, and never added to it."""
+
+    ENERGY_CREDIT_DOLLARS = "energy_credit_dollars"  # got for energy while electricity had a negative price
+    INCLUDED_ENERGY_DOLLARS = "included_energy_dollars"  # worth of energy that a lease covers
+    CARBON_GRAMS = "carbon_grams"
+
+
 @dataclass(frozen=True, slots=True)
 class TokenTotals:
     """Tokens and requests of one model on one server since the exporter first read it. None: not offered."""
@@ -55,6 +63,7 @@ class PhaseTotals:
     phase: Phase
     joules: Mapping[Given, float]
     dollars: Mapping[Component, float]
+    aside: Mapping[Aside, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,28 @@ class LiveWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPhases:
+    """Ratios of prefill and decode of one model; each divides a phase's own tokens by that phase's energy or cost."""
+
+    model: str
+    prefill_tokens_per_joule: Mapping[Given, float]
+    decode_tokens_per_joule: Mapping[Given, float]
+    prefill_tokens_per_dollar: float | None
+    decode_tokens_per_dollar: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLive:
+    """The window behind the phase gauges of a server. A split takes time, so it ends a few seconds before the other."""
+
+    start_seconds: float  # monotonic
+    end_seconds: float
+    models: tuple[ModelPhases, ...]
+    error_ratio: Mapping[Given, float]  # half-width of the 90 % interval of prefill's share of busy energy
+    energy_error_ratio: Mapping[Given, Mapping[Phase, float]]  # the same as a share of the phase's own energy
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSnapshot:
     """Everything known about one inference server."""
 
@@ -111,7 +142,9 @@ class ServerSnapshot:
     requests_running: float | None
     requests_waiting: float | None
     capacity_dollars_per_second: float | None
-    capacity_includes_electricity: bool  # a lease that covers power: energy dollars come on top of nothing
+    capacity_includes_electricity: bool  # a lease that covers power: energy dollars are beside the cost, not in it
+    phase_method: str = "none"  # how busy energy is split: role, counters, fit, weights, none
+    phase_live: PhaseLive | None = None
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
 
 
@@ -144,10 +177,12 @@ class SourceHealth:
 
 @dataclass(frozen=True, slots=True)
 class PriceSnapshot:
-    """Prices in force. None: not configured."""
+    """Prices in force. None: not configured, or not known at present."""
 
     electricity_dollars_per_joule: float | None
     pue_ratio: float
+    carbon_grams_per_joule: float | None = None
+    electricity_configured: bool = False  # tells a price that is not known at present from one that nobody gave
 
 
 @dataclass(frozen=True, slots=True)

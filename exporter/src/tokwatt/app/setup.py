@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokwatt.app.build import Workshop
+from tokwatt.app.price_sources import PriceEntry, price_entries
 from tokwatt.config import Config, MeterConfig, ServerConfig
 from tokwatt.readings import PowerSource, TokenSource
 from tokwatt.sources._http import safe_url
@@ -38,6 +39,7 @@ class Setup:
     power: Mapping[str, PowerEntry]
     simulated_servers: frozenset[str] = frozenset()
     simulated: bool = False
+    prices: Mapping[str, PriceEntry] = field(default_factory=dict)
 
 
 def setup_of(config: Config, workshop: Workshop) -> Setup:
@@ -48,6 +50,7 @@ def setup_of(config: Config, workshop: Workshop) -> Setup:
         config=config,
         tokens={server.name: _token_entry(server, workshop) for server in config.servers},
         power={meter.name: _power_entry(meter, workshop) for meter in config.meters or ()},
+        prices=price_entries(config, workshop),
     )
 
 

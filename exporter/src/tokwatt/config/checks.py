@@ -8,7 +8,8 @@ from itertools import chain
 
 from tokwatt.config.binder import Binder
 from tokwatt.config.mistakes import nearest, shown
-from tokwatt.config.schema import Config, GpuSelection, MeterConfig, TokenOrigin
+from tokwatt.config.price_checks import check_prices
+from tokwatt.config.schema import Config, MeterConfig, TokenOrigin
 from tokwatt.readings import Boundary, PowerSourceSpec
 
 
@@ -21,8 +22,7 @@ def check(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceS
     _gpu_owners(config, binder)
     _meter_owners(config, binder)
     _hosts(config, binder, power_specs)
-    _capacity(config, binder)
-    _capacity_of_servers(config, binder)
+    check_prices(config, binder)
     _responses(config, binder)
     _same_url(config, binder)
 
@@ -176,43 +176,6 @@ def _hosts(config: Config, binder: Binder, power_specs: Mapping[str, PowerSource
 def _measures_host(spec: PowerSourceSpec | None) -> bool:
     # an unknown source is its own mistake, so nothing is said here about the meter's boundaries
     return spec is None or Boundary.HOST in spec.boundaries
-
-
-def _capacity(config: Config, binder: Binder) -> None:
-    of_servers = ((f"servers[{index}].capacity", server.capacity) for index, server in enumerate(config.servers))
-    for path, price in chain([("prices.capacity", config.prices.capacity)], of_servers):
-        if price is None or binder.report.has_mistake(path):
-            continue
-        bases = (price.dollars_per_gpu_hour, price.dollars_per_hour)
-        if None not in bases:
-            binder.report.mistake(
-                binder.place(f"{path}.dollars_per_hour"),
-                path,
-                "two bases at once, dollars_per_gpu_hour and dollars_per_hour",
-                "keep one of the two",
-            )
-        elif bases == (None, None):
-            binder.report.mistake(
-                binder.place(path), path, "no price in it", "give dollars_per_gpu_hour or dollars_per_hour"
-            )
-
-
-def _capacity_of_servers(config: Config, binder: Binder) -> None:
-    shared = config.prices.capacity
-    followers = [server.name for server in config.servers if server.capacity is None]
-    if shared and shared.dollars_per_hour is not None and len(followers) > 1:
-        binder.report.warn(
-            binder.place("prices.capacity.dollars_per_hour"),
-            "prices.capacity.dollars_per_hour",
-            f"each of the servers {', '.join(followers)} is charged this price",
-            "if it is the price of all of them together, give each server its part in its own capacity",
-        )
-    for index, server in enumerate(config.servers):
-        price = server.capacity or shared
-        if price and price.dollars_per_gpu_hour is not None and server.gpus == GpuSelection():
-            path = f"servers[{index}]"
-            message = "owns no GPU, so dollars_per_gpu_hour gives it no capacity price"
-            binder.report.warn(binder.place(path), path, message, "set gpus, or capacity: {dollars_per_hour: ...}")
 
 
 def _responses(config: Config, binder: Binder) -> None:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
 
 from tokwatt.config.addresses import DEFAULT_PORT, ListenAddress, parse_url
 from tokwatt.config.mistakes import Rejected, shown
+from tokwatt.config.prices import CapacityPrice, Prices
+from tokwatt.config.setting import setting as _setting
 
 # labels that the exporter or Prometheus itself sets on the series that carry a server's own labels
 RESERVED_LABELS = frozenset(
@@ -22,6 +23,8 @@ RESERVED_LABELS = frozenset(
         "engine_version",
         "input",
         "output",
+        "phases",
+        "phase",
         "simulated",
         "role",
         "model",
@@ -50,10 +53,6 @@ def parse_name(text: str) -> str:
     return text
 
 
-def _setting(help_text: str, *, unit: str = "", secret: bool = False, **limits: Any) -> dict[str, Any]:
-    return {"help": help_text, "unit": unit, "secret": secret, **limits}
-
-
 class Role(StrEnum):
     """What a server does in a deployment."""
 
@@ -61,6 +60,16 @@ class Role(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
     SUPPORT = "support"
+
+
+class PhaseMethod(StrEnum):
+    """How a server's busy energy is split between prefill and decode."""
+
+    AUTO = "auto"
+    FIT = "fit"
+    COUNTERS = "counters"
+    WEIGHTS = "weights"
+    NONE = "none"
 
 
 class TokenOrigin(StrEnum):
@@ -79,48 +88,30 @@ class GpuSelection:
 
 
 @dataclass(frozen=True, slots=True)
-class CapacityPrice:
-    """What the compute costs while it is held, busy or not. Exactly one of the two bases is set."""
+class PhaseConfig:
+    """The split of one server's busy energy between prefill and decode."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"ownership", "spot", "series"})
-
-    dollars_per_gpu_hour: float | None = field(
-        default=None,
-        metadata=_setting("price of one GPU; a server pays for the GPUs it owns", unit="dollars per hour", minimum=0),
-    )
-    dollars_per_hour: float | None = field(
-        default=None,
-        metadata=_setting("price of all the compute of one server", unit="dollars per hour", minimum=0),
-    )
-    includes_electricity: bool = field(
-        default=False,
+    method: PhaseMethod = field(
+        default=PhaseMethod.AUTO,
         metadata=_setting(
-            "true for a lease that covers power: energy dollars are published, but not added again to totals and ratios"
+            "`auto`: by the engine's own phase seconds where it counts them, else `fit`; "
+            "`weights`: by your own ratio; `none`: unsplit. `role: prefill` and `role: decode` need no method"
+        ),
+    )
+    decode_to_prefill: float | None = field(
+        default=None,
+        metadata=_setting(
+            "for `weights`: energy of one decoded token / energy of one computed prompt token", unit="ratio", above=0
         ),
     )
 
-
-@dataclass(frozen=True, slots=True)
-class ElectricityPrice:
-    """What a kilowatt-hour costs."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"tariff", "time_of_use", "series"})
-
-    dollars_per_kwh: float = field(metadata=_setting("price of electricity", unit="dollars per kWh", minimum=0))
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices of capacity and energy. None: not configured, the dollars of that component are absent."""
-
-    capacity: CapacityPrice | None = field(
-        default=None, metadata=_setting("price of compute for every server that has no `capacity` of its own")
-    )
-    electricity: ElectricityPrice | None = field(default=None, metadata=_setting("price of energy"))
-    pue: float = field(
-        default=1.0,
-        metadata=_setting("power usage effectiveness: facility energy / host energy", unit="ratio", minimum=1),
-    )
+    def __post_init__(self) -> None:
+        if self.method is PhaseMethod.WEIGHTS and self.decode_to_prefill is None:
+            raise ValueError(
+                "decode_to_prefill is missing: `method: weights` needs it; `tokwatt calibrate` measures it"
+            )
+        if self.method is not PhaseMethod.WEIGHTS and self.decode_to_prefill is not None:
+            raise ValueError("decode_to_prefill has no effect without `method: weights`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +149,9 @@ class ServerConfig:
     )
     role: Role = field(
         default=Role.BOTH, metadata=_setting("`support`: guardrail, embedding, other pre/post-processing")
+    )
+    phases: PhaseConfig = field(
+        default=PhaseConfig(), metadata=_setting("how its energy is split between prefill and decode")
     )
     separate: bool = field(
         default=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tokwatt.economics.attribution import GIVEN_OF
 from tokwatt.economics.books import Books
 from tokwatt.economics.live import live_window
+from tokwatt.economics.phases.live import phase_live
 from tokwatt.economics.plan import ServerPlan
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
 from tokwatt.readings import Quantity, ServerReading
@@ -32,10 +33,15 @@ def meter_totals(books: Books) -> tuple[MeterTotal, ...]:
     return tuple(rows)
 
 
-def price_snapshot(books: Books) -> PriceSnapshot:
+def price_snapshot(books: Books, now_seconds: float) -> PriceSnapshot:
     """Prices in force."""
-    prices = books.plan.prices
-    return PriceSnapshot(prices.electricity_dollars_per_joule, prices.pue)
+    prices = books.prices
+    return PriceSnapshot(
+        electricity_dollars_per_joule=prices.electricity_dollars_per_joule(now_seconds),
+        pue_ratio=prices.pue(now_seconds),
+        carbon_grams_per_joule=prices.carbon_grams_per_joule(now_seconds),
+        electricity_configured=books.plan.prices.electricity_dollars_per_joule is not None,
+    )
 
 
 def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnapshot:
@@ -57,8 +63,10 @@ def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnaps
         window=live_window(books, server.name, now_seconds),
         requests_running=reading.requests_running if reading and answered else None,
         requests_waiting=reading.requests_waiting if reading and answered else None,
-        capacity_dollars_per_second=books.capacity_dollars_per_second(server.name),
-        capacity_includes_electricity=bool(server.capacity and server.capacity.includes_electricity),
+        capacity_dollars_per_second=books.prices.capacity_dollars_per_second(server.name, now_seconds),
+        capacity_includes_electricity=books.prices.covers_energy(server.name, now_seconds),
+        phase_method=books.accounts[server.name].phases.splitter.method,
+        phase_live=phase_live(books, server.name, now_seconds),
         notes=_notes(books, server),
     )
 
@@ -93,6 +101,9 @@ def _notes(books: Books, server: ServerPlan) -> tuple[str, ...]:
         notes.append("no measured energy: it owns no GPU and shares no host meter, so tokens per joule are absent")
     if not gpus and len(hosts) == 1 and len(books.attribution.ownership.claimants(*hosts[0])) > 1:
         notes.append("it shares a host with other servers but owns no GPU, so no rule gives it host energy: set `gpus`")
+    unsplit = books.accounts[server.name].phases.splitter.reason
+    if unsplit:
+        notes.append(f"energy is not split between prefill and decode: {unsplit}")
     if server.capacity is None and books.plan.prices.electricity_dollars_per_joule is None:
         notes.append("no price is configured, so tokens per dollar are absent: set `prices`")
     elif server.capacity is None:

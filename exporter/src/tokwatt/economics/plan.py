@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Fed:
+    """A price that a price source says, and may change while running."""
+
+    source: str  # its name
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """Price of having the hardware, whether it works or not."""
 
-    dollars_per_second: float
+    dollars_per_second: float | Fed
     per_gpu: bool  # True: for each GPU the server owns
-    includes_electricity: bool = False  # a lease that covers power: energy dollars are shown, never added to ratios
+    includes_electricity: bool = False  # a lease that covers power: what it is worth is shown, never added
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,14 @@ class ResponsePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """How a server's busy energy is split between prefill and decode."""
+
+    method: str = "auto"  # auto, fit, counters, weights, none; a prefill-only or decode-only server needs none of them
+    decode_to_prefill: float | None = None  # weights: energy of a decoded token / energy of a computed prompt token
+
+
+@dataclass(frozen=True, slots=True)
 class ServerPlan:
     """One inference server's devices and prices."""
 
@@ -33,6 +48,7 @@ class ServerPlan:
     gpus: tuple[str | int, ...] = ()  # UUIDs or indices; ignored if all_gpus
     hosts: tuple[str, ...] | None = None  # devices of host meters whose energy it shares; None: all
     role: str = "both"
+    phases: PhasePlan = PhasePlan()
     labels: Mapping[str, str] = field(default_factory=dict)
     capacity: Capacity | None = None
     response: ResponsePlan | None = None
@@ -41,10 +57,11 @@ class ServerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Electricity and what surrounds it."""
+    """Electricity and what surrounds it. None: not configured."""
 
-    electricity_dollars_per_joule: float | None = None
+    electricity_dollars_per_joule: float | Fed | None = None
     pue: float = 1.0
+    carbon_grams_per_joule: float | Fed | None = None
 
 
 @dataclass(frozen=True, slots=True)

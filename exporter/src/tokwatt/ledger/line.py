@@ -101,3 +101,16 @@ class Line:
         if drop > 16:  # in batches: a slice per tick would cost more than the memory it saves
             del self._times[:drop]
             del self._values[:drop]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a line of joules, between two instants."""
+
+    line: Line
+    start_seconds: float
+    end_seconds: float
+
+    def joules(self, start_seconds: float, end_seconds: float) -> float:
+        """Energy between two instants of it."""
+        return self.line.at(end_seconds) - self.line.at(start_seconds)

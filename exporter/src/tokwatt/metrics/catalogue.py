@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokwatt.metrics import health, live, totals
+from tokwatt.metrics import health, live, phases, totals
 from tokwatt.metrics.sample import Sample
 from tokwatt.snapshot import Snapshot
 
@@ -37,7 +37,9 @@ class Family:
         """Base unit that ends the name, "" where there is none."""
         stem = self.name.removesuffix("_total")
         last = stem.rsplit("_", 1)[-1]
-        return last if last in {"joules", "watts", "seconds", "dollars", "ratio"} and "_per_" not in stem else ""
+        return (
+            last if last in {"joules", "watts", "seconds", "dollars", "grams", "ratio"} and "_per_" not in stem else ""
+        )
 
 
 def _counter(name: str, labels: tuple[str, ...], text: str, samples: Callable[[Snapshot], Iterable[Sample]]) -> Family:
@@ -50,6 +52,7 @@ def _gauge(name: str, labels: tuple[str, ...], text: str, samples: Callable[[Sna
 
 _MODEL = ("server", "model")
 _BOUNDARY = ("server", "model", "boundary")
+_PHASE_WINDOW = "over the live window, ending a few seconds earlier; absent while it is unsplit"
 _WINDOW = "over the live window; absent below min_coverage"
 
 CATALOGUE: tuple[Family, ...] = (
@@ -140,6 +143,24 @@ CATALOGUE: tuple[Family, ...] = (
         "Cost of this inference server: capacity by time, energy by joules at the widest measured boundary times PUE.",
         totals.cost,
     ),
+    _counter(
+        "tokwatt_included_energy_dollars_total",
+        (*_MODEL, "phase"),
+        "Worth of energy that a lease covers: part of the lease, never to be added to the cost.",
+        totals.aside("included_energy_dollars"),
+    ),
+    _counter(
+        "tokwatt_energy_credit_dollars_total",
+        (*_MODEL, "phase"),
+        "Got for energy while electricity had a negative price: to be taken off tokwatt_cost_dollars_total.",
+        totals.aside("energy_credit_dollars"),
+    ),
+    _counter(
+        "tokwatt_carbon_grams_total",
+        (*_MODEL, "phase"),
+        "Carbon emitted for this server's energy at the widest measured boundary times PUE, by the grid's intensity.",
+        totals.aside("carbon_grams"),
+    ),
     # Live gauges
     _gauge(
         "tokwatt_output_tokens_per_second", _MODEL, f"Generated tokens per second {_WINDOW}.", live.output_per_second
@@ -179,6 +200,42 @@ CATALOGUE: tuple[Family, ...] = (
         _MODEL,
         f"(Computed input + generated tokens) / dollars (configured capacity + energy) {_WINDOW}.",
         live.processed_per_dollar,
+    ),
+    _gauge(
+        "tokwatt_prefill_tokens_per_joule",
+        _BOUNDARY,
+        f"Computed prompt tokens / energy of prefill {_PHASE_WINDOW}.",
+        phases.prefill_per_joule,
+    ),
+    _gauge(
+        "tokwatt_decode_tokens_per_joule",
+        _BOUNDARY,
+        f"Generated tokens / energy of decode {_PHASE_WINDOW}.",
+        phases.decode_per_joule,
+    ),
+    _gauge(
+        "tokwatt_prefill_tokens_per_dollar",
+        _MODEL,
+        f"Computed prompt tokens / dollars (configured capacity + energy) of prefill {_PHASE_WINDOW}.",
+        phases.prefill_per_dollar,
+    ),
+    _gauge(
+        "tokwatt_decode_tokens_per_dollar",
+        _MODEL,
+        f"Generated tokens / dollars (configured capacity + energy) of decode {_PHASE_WINDOW}.",
+        phases.decode_per_dollar,
+    ),
+    _gauge(
+        "tokwatt_phase_error_ratio",
+        ("server", "boundary"),
+        "Half-width of the 90 % interval of the prefill share of busy energy; absent where it is exact or unsplit.",
+        phases.share_error,
+    ),
+    _gauge(
+        "tokwatt_phase_energy_error_ratio",
+        ("server", "boundary", "phase"),
+        "Half-width of the 90 % interval of a phase's energy as a share of it: the error of its tokens per joule.",
+        phases.energy_error,
     ),
     _gauge(
         "tokwatt_response_cost_dollars",
@@ -223,7 +280,18 @@ CATALOGUE: tuple[Family, ...] = (
         "Price in force of the hardware this server holds.",
         totals.capacity_price,
     ),
-    _gauge("tokwatt_electricity_price_dollars_per_joule", (), "Electricity price in force.", totals.electricity_price),
+    _gauge(
+        "tokwatt_electricity_price_dollars_per_joule",
+        (),
+        "Electricity price in force.",
+        totals.electricity_price,
+    ),
+    _gauge(
+        "tokwatt_grid_carbon_grams_per_joule",
+        (),
+        "Carbon intensity of the grid in force: grams of CO2 equivalent / joule.",
+        totals.carbon_intensity,
+    ),
     _gauge("tokwatt_pue_ratio", (), "Power usage effectiveness in force: facility energy / IT energy.", totals.pue),
     # Identity
     _gauge(
@@ -232,7 +300,7 @@ CATALOGUE: tuple[Family, ...] = (
     Family(
         "tokwatt_server_info",
         Kind.GAUGE,
-        ("server", "engine", "engine_version", "role", "input", "output", "simulated"),
+        ("server", "engine", "engine_version", "role", "input", "output", "phases", "simulated"),
         "Identity of an inference server and the configured labels; constant 1.",
         health.server_info,
         open_labels=True,
