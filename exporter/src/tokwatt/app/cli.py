@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokwatt import __version__
+from tokwatt.app import calc, calc_steps, sources_page
 from tokwatt.app import probe as probing
-from tokwatt.app import sources_page
+from tokwatt.app.amounts import EXAMPLES
 from tokwatt.app.build import Workshop
 from tokwatt.app.run import Runner, RunOptions
 from tokwatt.config import Config, ConfigError, ListenAddress, Rejected, environment_defaults, parse_listen, read_config
@@ -72,10 +73,21 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="for scripts")
     check.set_defaults(command=_check)
 
+    _add_calc(commands.add_parser("calc", help="the equations on numbers given, with every step; no server needed"))
+
     sources = commands.add_parser("sources", help="list every token and power source and what each needs")
     sources.add_argument("--json", action="store_true", help="for scripts")
     sources.set_defaults(command=_sources)
     return parser
+
+
+def _add_calc(parser: argparse.ArgumentParser) -> None:
+    parser.description = f"Amounts have units: {EXAMPLES}. Their order matters only where two have the same unit."
+    parser.add_argument("amounts", nargs="*", metavar="AMOUNT", help="for example: 3000tok/s 1kW 0.17$/kWh 2.5$/h")
+    for name, text in calc.OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="AMOUNT", help=text)
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.set_defaults(command=_calc)
 
 
 def _listen(text: str) -> ListenAddress:
@@ -150,6 +162,13 @@ def _check(options: argparse.Namespace) -> int:
     servers = f"{len(config.servers)} servers" if config.servers else "servers detected at start"
     meters = "meters detected at start" if config.meters is None else f"{len(config.meters)} meters"
     print(f"{options.file}: valid: {servers}, {meters}")
+    return FINE
+
+
+def _calc(options: argparse.Namespace) -> int:
+    given = calc.numbers(options.amounts, {name: getattr(options, name) for name in calc.OPTIONS})
+    steps = calc_steps.steps(given)
+    print(json.dumps(calc.as_json(given, steps), indent=2) if options.json else calc.as_text(steps))
     return FINE
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tokwatt.economics import equations
 from tokwatt.economics.books import Books, tokens_of
 from tokwatt.economics.plan import ResponsePlan
 from tokwatt.economics.window import COST, TOKENS, Tally, WindowSums
+from tokwatt.quantities import Dollars, DollarsPerToken, Joules, JoulesPerToken, Tokens
 from tokwatt.snapshot import BoundaryWindow, Given, LiveWindow, ModelWindow
 
 
@@ -69,8 +71,8 @@ def _model(
         input_tokens_per_second=_per(of_time.input_tokens if of_time else None, seconds),
         output_tokens_per_joule=_ratios(energy, model, processed=False),
         processed_tokens_per_joule=_ratios(energy, model, processed=True),
-        output_tokens_per_dollar=_per(_tokens(paid, model, processed=False), paid.dollars) if paid else None,
-        processed_tokens_per_dollar=_per(_tokens(paid, model, processed=True), paid.dollars) if paid else None,
+        output_tokens_per_dollar=_per_dollar(paid, model, processed=False),
+        processed_tokens_per_dollar=_per_dollar(paid, model, processed=True),
         response_cost_dollars=_response_cost(paid, model, response),
         response_energy_joules=_response_energy(energy, model, response),
     )
@@ -88,11 +90,21 @@ def _tokens(tally: Tally, model: str, *, processed: bool) -> float | None:
     return None if state.input_tokens is None else state.input_tokens + state.output_tokens
 
 
+def _per_dollar(cost: Tally | None, model: str, *, processed: bool) -> float | None:
+    tokens = _tokens(cost, model, processed=processed) if cost is not None else None
+    if cost is None or tokens is None:
+        return None
+    return equations.tokens_per_dollar(Tokens(tokens), Dollars(cost.dollars))
+
+
 def _ratios(energy: Mapping[Given, Tally], model: str, *, processed: bool) -> dict[Given, float]:
-    ratios = {
-        boundary: _per(_tokens(tally, model, processed=processed), tally.joules) for boundary, tally in energy.items()
-    }
-    return {boundary: ratio for boundary, ratio in ratios.items() if ratio is not None}
+    ratios: dict[Given, float] = {}
+    for boundary, tally in energy.items():
+        tokens = _tokens(tally, model, processed=processed)
+        ratio = None if tokens is None else equations.tokens_per_joule(Tokens(tokens), Joules(tally.joules))
+        if ratio is not None:
+            ratios[boundary] = ratio
+    return ratios
 
 
 def _response_cost(cost: Tally | None, model: str, response: ResponsePlan | None) -> float | None:
@@ -102,7 +114,12 @@ def _response_cost(cost: Tally | None, model: str, response: ResponsePlan | None
     responses = tokens_of(cost, model).responses
     if not responses:
         return None
-    return cost.dollars / responses * response.attempts + response.support_tokens * response.support_dollars_per_token
+    return equations.response_cost(
+        Dollars(cost.dollars / responses),
+        response.attempts,
+        Tokens(response.support_tokens),
+        DollarsPerToken(response.support_dollars_per_token),
+    )
 
 
 def _response_energy(energy: Mapping[Given, Tally], model: str, response: ResponsePlan | None) -> dict[Given, float]:
@@ -110,7 +127,9 @@ def _response_energy(energy: Mapping[Given, Tally], model: str, response: Respon
         return {}
     counted = {boundary: tokens_of(tally, model).responses for boundary, tally in energy.items()}
     return {
-        boundary: energy[boundary].joules / responses * response.attempts
+        boundary: equations.response_energy(
+            Joules(energy[boundary].joules / responses), response.attempts, Tokens(0), JoulesPerToken(0)
+        )
         for boundary, responses in counted.items()
         if responses
     }
