@@ -93,6 +93,19 @@ class LiveWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadTotals:
+    """Seconds, tokens and joules of a server by load, cumulative over levels of load (`economics.load.LEVELS`).
+
+    Entry i is about all time at levels[i] generated tokens per second or less; the last one about all time.
+    """
+
+    levels: tuple[float, ...]
+    seconds: tuple[float, ...]
+    output_tokens: tuple[float, ...]
+    joules: Mapping[Given, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSnapshot:
     """Everything known about one inference server."""
 
@@ -112,6 +125,7 @@ class ServerSnapshot:
     capacity_dollars_per_second: float | None
     capacity_includes_electricity: bool  # a lease that covers power: energy dollars come on top of nothing
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
+    load: LoadTotals | None = None  # None: no slice of time is complete yet, or not wanted
 
 
 @dataclass(frozen=True, slots=True)
