@@ -117,6 +117,30 @@ class Quantity(StrEnum):
     REQUESTS_ABORT = "requests_abort"
 
 
+class Work(StrEnum):
+    """What an engine says of its work besides tokens: what the split of prefill and decode is made from."""
+
+    STEPS = "steps"  # engine steps: forward passes of a batch
+    SEQUENCE_STEPS = "sequence_steps"  # sequences in a step, added up over steps
+    LIVE_OUTPUT = "live_output"  # tokens sampled so far, where they are counted as they are made
+    FIRST_TOKENS = "first_tokens"  # requests whose prefill ended
+    PREFILLED = "prefilled"  # computed prompt tokens, counted no later than when their prefill ends
+    DRAFT_TOKENS = "draft_tokens"  # speculative tokens proposed
+    PREEMPTIONS = "preemptions"  # requests thrown out of a full KV cache, to be prefilled again
+    PREFILL_SECONDS = "prefill_seconds"  # busy time of the phase by the engine's own clock, overlaps counted once
+    DECODE_SECONDS = "decode_seconds"
+    PREFILL_REQUEST_SECONDS = "prefill_request_seconds"  # prefill time added up over requests: overlaps count again
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSample:
+    """One raw series of a cumulative work counter; `series` as in CounterSample."""
+
+    work: Work
+    series: str
+    value: float  # finite, >= 0
+
+
 @dataclass(frozen=True, slots=True)
 class CounterSample:
     """One raw series of a cumulative counter. Resets are found per series, so `series` must identify one uniquely."""
@@ -142,6 +166,8 @@ class ServerReading:
     missing: tuple[str, ...] = ()  # series that the spec names and a healthy server did not show
     output_at_finish: bool = False  # output tokens are counted when a request ends, not while they are made
     series_begin_at_zero: bool = False  # the engine shows a series only once it counted: before, it was 0
+    work: tuple[WorkSample, ...] = ()
+    kv_tokens: float | None = None  # tokens of context in the KV cache now; any unit that is proportional to them
 
 
 class SourceError(Exception):

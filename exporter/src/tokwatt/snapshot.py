@@ -106,6 +106,28 @@ class LoadTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPhases:
+    """Ratios of prefill and decode of one model; each divides a phase's own tokens by that phase's energy or cost."""
+
+    model: str
+    prefill_tokens_per_joule: Mapping[Given, float]
+    decode_tokens_per_joule: Mapping[Given, float]
+    prefill_tokens_per_dollar: float | None
+    decode_tokens_per_dollar: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLive:
+    """The window behind the phase gauges of a server. A split takes time, so it ends a few seconds before the other."""
+
+    start_seconds: float  # monotonic
+    end_seconds: float
+    models: tuple[ModelPhases, ...]
+    error_ratio: Mapping[Given, float]  # half-width of the 90 % interval of prefill's share of busy energy
+    energy_error_ratio: Mapping[Given, Mapping[Phase, float]]  # the same as a share of the phase's own energy
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSnapshot:
     """Everything known about one inference server."""
 
@@ -124,6 +146,8 @@ class ServerSnapshot:
     requests_waiting: float | None
     capacity_dollars_per_second: float | None
     capacity_includes_electricity: bool  # a lease that covers power: energy dollars come on top of nothing
+    phase_method: str = "none"  # how busy energy is split: role, counters, fit, weights, none
+    phase_live: PhaseLive | None = None
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
     load: LoadTotals | None = None  # None: no slice of time is complete yet, or not wanted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tokwatt.config import CapacityPrice, Config, ServerConfig
-from tokwatt.economics.plan import Capacity, Pace, Plan, Prices, ResponsePlan, ServerPlan
+from tokwatt.economics.plan import Capacity, Pace, PhasePlan, Plan, Prices, ResponsePlan, ServerPlan
 from tokwatt.readings import PowerSource, TokenSource
 from tokwatt.units import dollars_per_joule, dollars_per_second
 
@@ -45,6 +45,7 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         gpus=server.gpus.devices,
         hosts=server.hosts,
         role=server.role.value,
+        phases=PhasePlan(server.phases.method.value, server.phases.decode_to_prefill),
         labels=server.labels,
         capacity=_capacity(server.capacity or config.prices.capacity),
         response=_response(config, server.name),

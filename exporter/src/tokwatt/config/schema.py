@@ -22,6 +22,8 @@ RESERVED_LABELS = frozenset(
         "engine_version",
         "input",
         "output",
+        "phases",
+        "phase",
         "simulated",
         "role",
         "model",
@@ -61,6 +63,16 @@ class Role(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
     SUPPORT = "support"
+
+
+class PhaseMethod(StrEnum):
+    """How a server's busy energy is split between prefill and decode."""
+
+    AUTO = "auto"
+    FIT = "fit"
+    COUNTERS = "counters"
+    WEIGHTS = "weights"
+    NONE = "none"
 
 
 class TokenOrigin(StrEnum):
@@ -124,6 +136,33 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseConfig:
+    """The split of one server's busy energy between prefill and decode."""
+
+    method: PhaseMethod = field(
+        default=PhaseMethod.AUTO,
+        metadata=_setting(
+            "`auto`: by the engine's own phase seconds where it counts them, else `fit`; "
+            "`weights`: by your own ratio; `none`: unsplit. `role: prefill` and `role: decode` need no method"
+        ),
+    )
+    decode_to_prefill: float | None = field(
+        default=None,
+        metadata=_setting(
+            "for `weights`: energy of one decoded token / energy of one computed prompt token", unit="ratio", above=0
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if self.method is PhaseMethod.WEIGHTS and self.decode_to_prefill is None:
+            raise ValueError(
+                "decode_to_prefill is missing: `method: weights` needs it; `tokwatt calibrate` measures it"
+            )
+        if self.method is not PhaseMethod.WEIGHTS and self.decode_to_prefill is not None:
+            raise ValueError("decode_to_prefill has no effect without `method: weights`")
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """One inference server."""
 
@@ -158,6 +197,9 @@ class ServerConfig:
     )
     role: Role = field(
         default=Role.BOTH, metadata=_setting("`support`: guardrail, embedding, other pre/post-processing")
+    )
+    phases: PhaseConfig = field(
+        default=PhaseConfig(), metadata=_setting("how its energy is split between prefill and decode")
     )
     separate: bool = field(
         default=False,

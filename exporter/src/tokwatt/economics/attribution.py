@@ -11,18 +11,19 @@ from dataclasses import dataclass
 
 from tokwatt.economics.host_split import FREE, Claim, HostSplit
 from tokwatt.economics.ownership import Ownership, resolve
+from tokwatt.economics.phases.segments import Segment, Segments
 from tokwatt.economics.plan import Plan
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import DeviceKey, Ledger
 from tokwatt.ledger.line import Line
-from tokwatt.ledger.timeline import Cut
 from tokwatt.readings import Boundary
 from tokwatt.snapshot import Given
 
 GIVEN_OF: Mapping[Boundary, Given] = {Boundary.GPU: Given.GPU, Boundary.HOST: Given.HOST}
 BOUNDARY_OF: Mapping[Given, Boundary] = {Given.GPU: Boundary.GPU, Given.HOST: Boundary.HOST}
 
-Deliver = Callable[[str, Given, Cut, float], None]  # server, boundary, the cut that closes the piece, joules
+Deliver = Callable[[str, Given, Segment, float], None]  # server, boundary, the segment that holds the piece, joules
+SegmentsOf = Callable[[str], Segments]  # of a server: how its time is classified, as far as that is known
 
 
 @dataclass(slots=True)
@@ -37,9 +38,10 @@ class DeviceTotal:
 class Attribution:
     """Ownership of devices, and the part of each device's curve that is each server's."""
 
-    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+    def __init__(self, plan: Plan, ledger: Ledger, segments_of: SegmentsOf) -> None:
         self._plan = plan
         self._ledger = ledger
+        self._segments_of = segments_of
         self._splits: dict[str, HostSplit] = {}
         self.devices: dict[DeviceKey, DeviceTotal] = {}
         self.ownership = Ownership({}, {}, {}, ())
@@ -82,12 +84,15 @@ class Attribution:
 
     # Progress
 
-    def settle(self, now_seconds: float, down: frozenset[str], deliver: Deliver) -> None:
-        """Advance every frontier as far as readings allow, delivering energy piece by piece."""
+    def divide(self, now_seconds: float, down: frozenset[str]) -> None:
+        """Take in new devices and divide hosts between servers as far as readings allow."""
         if len(self.devices) != len(self._ledger.curves):
             self.claim(self._plan)
         for device, split in self._splits.items():
             split.advance(self._host_ready_until(device, now_seconds, down))
+
+    def settle(self, deliver: Deliver) -> None:
+        """Advance every frontier as far as readings and phases are known, delivering energy piece by piece."""
         for key, curve in self._ledger.curves.items():
             self._settle_device(key, curve, deliver)
 
@@ -106,19 +111,18 @@ class Attribution:
             total.unattributed_joules += measured - given
 
     def _known_until(self, name: str, key: DeviceKey, otherwise: float) -> float:
-        ledger = self._ledger.servers.get(name)
-        last_cut = ledger.timeline.end_seconds if ledger else None
-        return otherwise if last_cut is None else min(last_cut, self._line(name, key).end_seconds)
+        classified = self._segments_of(name).end_seconds
+        return otherwise if classified is None else min(classified, self._line(name, key).end_seconds)
 
     def _give(self, name: str, key: DeviceKey, start: float, end: float, deliver: Deliver) -> float:
         line = self._line(name, key)
         given = 0.0
         value = line.at(start)
-        for cut in self._ledger.servers[name].timeline.between(start, end):
-            joules = line.at(min(cut.at_seconds, end)) - value
+        for segment in self._segments_of(name).between(start, end):
+            joules = line.at(min(segment.end_seconds, end)) - value
             value += joules
             given += joules
-            deliver(name, GIVEN_OF[key[0]], cut, joules)
+            deliver(name, GIVEN_OF[key[0]], segment, joules)
         return given
 
     def _line(self, server: str, key: DeviceKey) -> Line:

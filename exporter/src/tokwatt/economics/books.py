@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
+from tokwatt.economics.phases.book import PhaseBook
+from tokwatt.economics.phases.choice import splitter_of
+from tokwatt.economics.phases.segments import Segment
+from tokwatt.economics.phases.split import NO_SPLIT
+from tokwatt.economics.phases.window import PhaseWindow
 from tokwatt.economics.plan import Plan, ServerPlan
 from tokwatt.economics.totals import ServerTotals
 from tokwatt.economics.window import COST, TOKENS, Point, Tally, Window, WindowSums, step
@@ -23,6 +28,8 @@ class ServerAccount:
     plan: ServerPlan
     window: Window
     totals: ServerTotals
+    phases: PhaseBook
+    phase_window: PhaseWindow
     charged_until_seconds: float | None = None  # capacity dollars are accrued up to here
     last_cut: Cut | None = None  # the token reading that ends the last window interval
     seen_until_seconds: float = float("-inf")  # cuts up to here are in the window, or never can be
@@ -35,9 +42,9 @@ class Books:
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self.ledger = ledger
         self.plan = plan
-        self.attribution = Attribution(plan, ledger)
         self.accounts: dict[str, ServerAccount] = {}
         self._open_accounts(plan)
+        self.attribution = Attribution(plan, ledger, lambda server: self.accounts[server].phases.segments)
 
     def reconfigure(self, plan: Plan) -> None:
         """Take over a new plan. Totals go on, also those of servers that are no longer configured."""
@@ -47,6 +54,7 @@ class Books:
         if resized:
             for account in self.accounts.values():
                 account.window = Window(plan.window_seconds, plan.tick_seconds)
+                account.phase_window = PhaseWindow(plan.window_seconds, plan.tick_seconds)
                 account.last_cut = None
         self._open_accounts(plan, configured_before)
         self.attribution.claim(plan)
@@ -55,16 +63,26 @@ class Books:
         for server in plan.servers:
             account = self.accounts.get(server.name)
             if account is None:
-                window = Window(plan.window_seconds, plan.tick_seconds)
-                self.accounts[server.name] = ServerAccount(server, window, ServerTotals())
+                self.accounts[server.name] = ServerAccount(
+                    server,
+                    Window(plan.window_seconds, plan.tick_seconds),
+                    ServerTotals(),
+                    PhaseBook(splitter_of(server)),
+                    PhaseWindow(plan.window_seconds, plan.tick_seconds),
+                )
             else:
                 if server.name not in configured_before:
                     account.charged_until_seconds = None  # nobody paid for it while it was not configured
+                if (server.role, server.phases) != (account.plan.role, account.plan.phases):
+                    account.phases.change(splitter_of(server))
                 account.plan = server
 
     def settle(self, now_seconds: float, down: frozenset[str] = frozenset()) -> None:
         """Book everything that readings have made final. `down`: power sources that do not answer at present."""
-        self.attribution.settle(now_seconds, down, self._book_energy)
+        self.attribution.divide(now_seconds, down)
+        for server in self.plan.servers:
+            self._advance_phases(server.name, now_seconds, down)
+        self.attribution.settle(self._book_energy)
         needed = now_seconds
         for server in self.plan.servers:
             account = self.accounts[server.name]
@@ -72,8 +90,9 @@ class Books:
             if ledger is None:
                 continue
             self._open_rows(account, ledger)
-            self._charge_capacity(account, ledger)
+            self._charge_capacity(account)
             self._extend_window(account, ledger, now_seconds, down)
+            account.phase_window.settle(account.phases.segments)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
         self._forget_before(max(needed, now_seconds - max(60.0, self.plan.window_seconds)))
@@ -81,9 +100,28 @@ class Books:
     def _forget_before(self, at_seconds: float) -> None:
         self.attribution.forget_before(at_seconds)
         frontiers = [total.frontier_seconds for total in self.attribution.devices.values()]
-        for ledger in self.ledger.servers.values():
-            ledger.timeline.forget_before(min([at_seconds, *frontiers]))
-            ledger.timeline.compact_before(at_seconds)
+        for name, account in self.accounts.items():
+            if name in self.ledger.servers:
+                classified = account.phases.taken_until_seconds
+                self.ledger.servers[name].timeline.forget_before(min(at_seconds, classified))
+                account.phases.segments.forget_before(min([at_seconds, *frontiers]))
+
+    # Phases
+
+    def _advance_phases(self, name: str, now_seconds: float, down: frozenset[str]) -> None:
+        """Hand new intervals to the server's splitter, with the energy of its narrowest boundary: the nearest to it."""
+        ledger = self.ledger.servers.get(name)
+        if ledger is None:
+            return
+        basis = next((given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)), None)
+
+        def joules(start_seconds: float, end_seconds: float) -> float | None:
+            return self.attribution.given_joules(name, basis, start_seconds, end_seconds) if basis else None
+
+        def ready(at_seconds: float) -> bool:
+            return basis is None or self.attribution.ready(name, basis, at_seconds, now_seconds, down)
+
+        self.accounts[name].phases.advance(ledger.timeline, joules, ready)
 
     # Dollars
 
@@ -118,27 +156,31 @@ class Books:
         components = [Component.ENERGY] if priced else []
         if self.capacity_dollars_per_second(name) is not None:
             components.append(Component.CAPACITY)
-        account.totals.open(ledger.last_model, boundaries, components)
+        splits = account.phases.splitter.method != NO_SPLIT
+        phases = tuple(Phase) if splits else (Phase.IDLE, Phase.UNSPLIT)
+        account.totals.open(ledger.last_model, phases, boundaries, components)
 
-    def _book_energy(self, name: str, boundary: Given, cut: Cut, joules: float) -> None:
+    def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: float) -> None:
         totals = self.accounts[name].totals
-        phase = _phase(cut)
-        totals.give(boundary, cut.model, phase, joules)
-        if boundary is Given.HOST:
-            totals.give(Given.FACILITY, cut.model, phase, joules * self.plan.prices.pue)
-        if self.plan.prices.electricity_dollars_per_joule is not None and boundary is self.energy_basis(name):
-            totals.charge(Component.ENERGY, cut.model, phase, self.energy_dollars(joules))
+        priced = self.plan.prices.electricity_dollars_per_joule is not None and boundary is self.energy_basis(name)
+        for phase, part in segment.parts(joules):
+            totals.give(boundary, segment.model, phase, part)
+            if boundary is Given.HOST:
+                totals.give(Given.FACILITY, segment.model, phase, part * self.plan.prices.pue)
+            if priced:
+                totals.charge(Component.ENERGY, segment.model, phase, self.energy_dollars(part))
 
-    def _charge_capacity(self, account: ServerAccount, ledger: ServerLedger) -> None:
-        last = ledger.timeline.end_seconds
+    def _charge_capacity(self, account: ServerAccount) -> None:
         rate = self.capacity_dollars_per_second(account.plan.name)
+        segments = account.phases.segments
         start = account.charged_until_seconds
-        account.charged_until_seconds = last
+        account.charged_until_seconds = segments.end_seconds
         if start is None or rate is None:
             return
-        for cut in ledger.timeline.after(start):
-            account.totals.charge(Component.CAPACITY, cut.model, _phase(cut), rate * (cut.at_seconds - start))
-            start = cut.at_seconds
+        for segment in segments.after(start):
+            for phase, dollars in segment.parts(rate * (segment.end_seconds - start)):
+                account.totals.charge(Component.CAPACITY, segment.model, phase, dollars)
+            start = segment.end_seconds
 
     # Window
 
@@ -151,6 +193,7 @@ class Books:
             # all boundaries of a window cover the same time: a meter that joins begins a new one
             account.measured = measured
             account.window.clear()
+            account.phase_window.clear()
             account.last_cut = None
         for cut in ledger.timeline.after(account.seen_until_seconds):
             if cut.read:
@@ -167,7 +210,9 @@ class Books:
         tallies = last.tallies if last else {}
         if before is not None and cut.at_seconds - before.at_seconds <= ledger.max_gap_seconds:
             tallies = self._tallies(account.plan.name, tallies, before, cut)
-        account.window.append(Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight))
+        point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight)
+        account.window.append(point)
+        account.phase_window.offer(last, point)
         account.last_cut = cut
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
@@ -204,17 +249,24 @@ class Books:
 
     def window_sums(self, name: str, now_seconds: float) -> WindowSums | None:
         """Sums over the live window of a server; None before two token readings span one."""
+        return self.accounts[name].window.sums(self._fresh_until(name, now_seconds))
+
+    def phase_sums(self, name: str, now_seconds: float) -> WindowSums | None:
+        """Sums by phase over the window of the phase gauges, which ends where phases are settled."""
+        account = self.accounts[name]
+        settled = account.phases.segments.end_seconds
+        if settled is None:
+            return None
+        return account.phase_window.sums(min(self._fresh_until(name, now_seconds), settled))
+
+    def _fresh_until(self, name: str, now_seconds: float) -> float:
+        """Instant up to which readings of a server and its meters should have come by now."""
         paces = [self.plan.pace(self.ledger.curves[key].meter.source) for key in self._all_keys(name)]
         lag = max((pace.period_seconds + pace.timeout_seconds for pace in paces), default=0.0)
-        return self.accounts[name].window.sums(now_seconds - lag - 2 * self.plan.tick_seconds)
+        return now_seconds - lag - 2 * self.plan.tick_seconds
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:
         return self.attribution.keys(name, Given.GPU) + self.attribution.keys(name, Given.HOST)
-
-
-def _phase(cut: Cut) -> Phase:
-    """Phase of an interval's energy and dollars: at rest, or not split."""
-    return Phase.IDLE if cut.idle else Phase.UNSPLIT
 
 
 def tokens_of(tally: Tally, model: str) -> TokenState:

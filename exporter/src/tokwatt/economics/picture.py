@@ -5,6 +5,7 @@ from __future__ import annotations
 from tokwatt.economics.attribution import GIVEN_OF
 from tokwatt.economics.books import Books
 from tokwatt.economics.live import live_window
+from tokwatt.economics.phases.live import phase_live
 from tokwatt.economics.plan import ServerPlan
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
 from tokwatt.readings import Quantity, ServerReading
@@ -59,6 +60,8 @@ def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnaps
         requests_waiting=reading.requests_waiting if reading and answered else None,
         capacity_dollars_per_second=books.capacity_dollars_per_second(server.name),
         capacity_includes_electricity=bool(server.capacity and server.capacity.includes_electricity),
+        phase_method=books.accounts[server.name].phases.splitter.method,
+        phase_live=phase_live(books, server.name, now_seconds),
         notes=_notes(books, server),
     )
 
@@ -93,6 +96,9 @@ def _notes(books: Books, server: ServerPlan) -> tuple[str, ...]:
         notes.append("no measured energy: it owns no GPU and shares no host meter, so tokens per joule are absent")
     if not gpus and len(hosts) == 1 and len(books.attribution.ownership.claimants(*hosts[0])) > 1:
         notes.append("it shares a host with other servers but owns no GPU, so no rule gives it host energy: set `gpus`")
+    unsplit = books.accounts[server.name].phases.splitter.reason
+    if unsplit:
+        notes.append(f"energy is not split between prefill and decode: {unsplit}")
     if server.capacity is None and books.plan.prices.electricity_dollars_per_joule is None:
         notes.append("no price is configured, so tokens per dollar are absent: set `prices`")
     elif server.capacity is None:

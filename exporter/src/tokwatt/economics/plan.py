@@ -25,6 +25,14 @@ class ResponsePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """How a server's busy energy is split between prefill and decode."""
+
+    method: str = "auto"  # auto, fit, counters, weights, none; a prefill-only or decode-only server needs none of them
+    decode_to_prefill: float | None = None  # weights: energy of a decoded token / energy of a computed prompt token
+
+
+@dataclass(frozen=True, slots=True)
 class ServerPlan:
     """One inference server's devices and prices."""
 
@@ -33,6 +41,7 @@ class ServerPlan:
     gpus: tuple[str | int, ...] = ()  # UUIDs or indices; ignored if all_gpus
     hosts: tuple[str, ...] | None = None  # devices of host meters whose energy it shares; None: all
     role: str = "both"
+    phases: PhasePlan = PhasePlan()
     labels: Mapping[str, str] = field(default_factory=dict)
     capacity: Capacity | None = None
     response: ResponsePlan | None = None

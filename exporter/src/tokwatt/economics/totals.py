@@ -30,9 +30,11 @@ class ServerTotals:
             self._accounts[key] = PhaseAccount()
         return self._accounts[key]
 
-    def open(self, model: str, boundaries: Iterable[Given], components: Iterable[Component]) -> None:
+    def open(
+        self, model: str, phases: Iterable[Phase], boundaries: Iterable[Given], components: Iterable[Component]
+    ) -> None:
         """Begin the rows of a model at 0, so that a `rate()` over them misses nothing of their first interval."""
-        for phase in (Phase.IDLE, Phase.UNSPLIT):
+        for phase in phases:
             account = self._account(model, phase)
             for boundary in boundaries:
                 account.joules.setdefault(boundary, 0.0)

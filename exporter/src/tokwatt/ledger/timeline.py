@@ -57,22 +57,6 @@ class Timeline:
         """Cuts later than an instant."""
         return self._cuts[bisect_right(self._times, at_seconds) :]
 
-    def compact_before(self, at_seconds: float) -> None:
-        """Join old neighbours that no window needs and that differ in nothing that energy is booked by.
-
-        Only a device that has not been read for long makes cuts wait: they must not pile up until it returns.
-        """
-        old = bisect_right(self._times, at_seconds)
-        if old <= 512:
-            return
-        following = [*self._cuts[1:], None]
-        self._cuts = [
-            cut
-            for number, (cut, after) in enumerate(zip(self._cuts, following, strict=True))
-            if number >= old or after is None or (cut.idle, cut.model) != (after.idle, after.model)
-        ]
-        self._times = [cut.at_seconds for cut in self._cuts]
-
     def forget_before(self, at_seconds: float) -> None:
         """Drop cuts that close intervals ending before `at_seconds`."""
         drop = bisect_right(self._times, at_seconds) - 1

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokwatt.metrics import health, live, totals
+from tokwatt.metrics import health, live, phases, totals
 from tokwatt.metrics.sample import Sample
 from tokwatt.snapshot import Snapshot
 
@@ -50,6 +50,7 @@ def _gauge(name: str, labels: tuple[str, ...], text: str, samples: Callable[[Sna
 
 _MODEL = ("server", "model")
 _BOUNDARY = ("server", "model", "boundary")
+_PHASE_WINDOW = "over the live window, ending a few seconds earlier; absent while it is unsplit"
 _WINDOW = "over the live window; absent below min_coverage"
 
 CATALOGUE: tuple[Family, ...] = (
@@ -181,6 +182,42 @@ CATALOGUE: tuple[Family, ...] = (
         live.processed_per_dollar,
     ),
     _gauge(
+        "tokwatt_prefill_tokens_per_joule",
+        _BOUNDARY,
+        f"Computed prompt tokens / energy of prefill {_PHASE_WINDOW}.",
+        phases.prefill_per_joule,
+    ),
+    _gauge(
+        "tokwatt_decode_tokens_per_joule",
+        _BOUNDARY,
+        f"Generated tokens / energy of decode {_PHASE_WINDOW}.",
+        phases.decode_per_joule,
+    ),
+    _gauge(
+        "tokwatt_prefill_tokens_per_dollar",
+        _MODEL,
+        f"Computed prompt tokens / dollars (configured capacity + energy) of prefill {_PHASE_WINDOW}.",
+        phases.prefill_per_dollar,
+    ),
+    _gauge(
+        "tokwatt_decode_tokens_per_dollar",
+        _MODEL,
+        f"Generated tokens / dollars (configured capacity + energy) of decode {_PHASE_WINDOW}.",
+        phases.decode_per_dollar,
+    ),
+    _gauge(
+        "tokwatt_phase_error_ratio",
+        ("server", "boundary"),
+        "Half-width of the 90 % interval of the prefill share of busy energy; absent where it is exact or unsplit.",
+        phases.share_error,
+    ),
+    _gauge(
+        "tokwatt_phase_energy_error_ratio",
+        ("server", "boundary", "phase"),
+        "Half-width of the 90 % interval of a phase's energy as a share of it: the error of its tokens per joule.",
+        phases.energy_error,
+    ),
+    _gauge(
         "tokwatt_response_cost_dollars",
         _MODEL,
         f"Dollars per meaningful response: attempts x dollars / responses + support tokens x their price, {_WINDOW}.",
@@ -226,7 +263,7 @@ CATALOGUE: tuple[Family, ...] = (
     Family(
         "tokwatt_server_info",
         Kind.GAUGE,
-        ("server", "engine", "engine_version", "role", "input", "output", "simulated"),
+        ("server", "engine", "engine_version", "role", "input", "output", "phases", "simulated"),
         "Identity of an inference server and the configured labels; constant 1.",
         health.server_info,
         open_labels=True,

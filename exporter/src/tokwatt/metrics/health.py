@@ -26,6 +26,7 @@ def server_info(snapshot: Snapshot) -> Iterable[Sample]:
             "role": server.role,
             "input": server.input_kind,
             "output": server.output_kind,
+            "phases": server.phase_method,
             "simulated": "true" if server.simulated else "false",
         }
         yield {**server.labels, **identity}, 1
