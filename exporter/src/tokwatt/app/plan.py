@@ -9,6 +9,8 @@ from tokwatt.economics.plan import Capacity, Pace, PhasePlan, Plan, Prices, Resp
 from tokwatt.readings import PowerSource, TokenSource
 from tokwatt.units import dollars_per_joule, dollars_per_second
 
+MOST_SERVERS_WITH_LOAD = 64  # beyond, the distribution of load would be most of what /metrics shows
+
 
 def plan_of(
     config: Config,
@@ -27,8 +29,15 @@ def plan_of(
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
+        load_distribution=_load_distribution(config),
         paces=_paces(config, token_sources, power_sources),
     )
+
+
+def _load_distribution(config: Config) -> bool:
+    if config.load_distribution is not None:
+        return config.load_distribution
+    return len(config.servers) <= MOST_SERVERS_WITH_LOAD
 
 
 def _paces(config: Config, tokens: Iterable[TokenSource], power: Iterable[PowerSource]) -> Mapping[str, Pace]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
+from tokwatt.economics.intervals import between
+from tokwatt.economics.load import LoadMeter
 from tokwatt.economics.phases.book import PhaseBook
 from tokwatt.economics.phases.choice import splitter_of
 from tokwatt.economics.phases.segments import Segment
@@ -30,6 +32,7 @@ class ServerAccount:
     totals: ServerTotals
     phases: PhaseBook
     phase_window: PhaseWindow
+    load: LoadMeter
     charged_until_seconds: float | None = None  # capacity dollars are accrued up to here
     last_cut: Cut | None = None  # the token reading that ends the last window interval
     seen_until_seconds: float = float("-inf")  # cuts up to here are in the window, or never can be
@@ -69,6 +72,7 @@ class Books:
                     ServerTotals(),
                     PhaseBook(splitter_of(server)),
                     PhaseWindow(plan.window_seconds, plan.tick_seconds),
+                    LoadMeter(),
                 )
             else:
                 if server.name not in configured_before:
@@ -213,7 +217,17 @@ class Books:
         point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight)
         account.window.append(point)
         account.phase_window.offer(last, point)
+        if self.plan.load_distribution:
+            self._add_load(account, last, point)
         account.last_cut = cut
+
+    def _add_load(self, account: ServerAccount, before: Point | None, point: Point) -> None:
+        interval = between(before, point) if before else None
+        if interval is None:
+            account.load.restart()
+            return
+        measured = [given for given in (Given.GPU, Given.HOST) if self.attribution.keys(account.plan.name, given)]
+        account.load.add(interval, (*measured, Given.FACILITY) if Given.HOST in measured else measured)
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
         start, end = before.at_seconds, cut.at_seconds

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tokwatt.economics.intervals import Interval, joined
@@ -65,17 +65,19 @@ class LoadMeter:
         """Drop the open slice: the next interval does not follow the last."""
         self._open.clear()
 
-    def add(self, interval: Interval, boundaries: Iterable[Given]) -> None:
+    def add(self, interval: Interval, boundaries: Collection[Given]) -> None:
         """Take the next interval of the server."""
-        for boundary in boundaries:
-            self._joules.setdefault(boundary, [0.0] * len(LEVELS))
+        if self.totals is None or any(boundary not in self._joules for boundary in boundaries):
+            for boundary in boundaries:
+                self._joules.setdefault(boundary, [0.0] * len(LEVELS))
+            self._publish()  # from 0, so that an increase() misses nothing of the first slice
         if self._open and interval.start_seconds > self._open[-1].end_seconds:
             self.restart()
         self._open.append(interval)
         start = self._open[0].start_seconds
         due = self.slice_seconds * math.ceil((start + self.slice_seconds / 2) / self.slice_seconds)
         if interval.end_seconds >= due and self._may_end():
-            self._count(joined(self._open), tuple(boundaries))
+            self._count(joined(self._open), boundaries)
             self.restart()
         elif interval.end_seconds - start > LONGEST_SLICES * self.slice_seconds:
             self.restart()
@@ -86,7 +88,7 @@ class LoadMeter:
             return True
         return last.edge and sum(interval.edge for interval in self._open) >= finishes_needed(last.in_flight)
 
-    def _count(self, whole: Interval, boundaries: Sequence[Given]) -> None:
+    def _count(self, whole: Interval, boundaries: Collection[Given]) -> None:
         tokens = whole.output_tokens
         if tokens is None or any(boundary not in whole.joules for boundary in boundaries):
             return
@@ -95,6 +97,9 @@ class LoadMeter:
         self._tokens[level] += tokens
         for boundary in boundaries:
             self._joules[boundary][level] += whole.joules[boundary]
+        self._publish()
+
+    def _publish(self) -> None:
         self.totals = LoadTotals(
             levels=LEVELS,
             seconds=_cumulative(self._seconds),

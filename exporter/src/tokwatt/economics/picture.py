@@ -63,6 +63,7 @@ def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnaps
         phase_method=books.accounts[server.name].phases.splitter.method,
         phase_live=phase_live(books, server.name, now_seconds),
         notes=_notes(books, server),
+        load=books.accounts[server.name].load.totals if books.plan.load_distribution else None,
     )
 
 

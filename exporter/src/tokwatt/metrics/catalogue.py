@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokwatt.metrics import health, live, phases, totals
+from tokwatt.metrics import health, live, load, phases, totals
 from tokwatt.metrics.sample import Sample
 from tokwatt.snapshot import Snapshot
 
@@ -23,7 +23,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family. `open_labels`: more labels than listed may appear (from the user's configuration)."""
+    """One metric family.
+
+    `open_labels`: more labels than listed may appear (from the user's configuration).
+    `seldom`: its samples stay the same over many Snapshots, so its text is kept.
+    """
 
     name: str
     kind: Kind
@@ -31,6 +35,7 @@ class Family:
     help: str
     samples: Callable[[Snapshot], Iterable[Sample]]
     open_labels: bool = False
+    seldom: bool = False
 
     @property
     def unit(self) -> str:
@@ -52,6 +57,8 @@ _MODEL = ("server", "model")
 _BOUNDARY = ("server", "model", "boundary")
 _PHASE_WINDOW = "over the live window, ending a few seconds earlier; absent while it is unsplit"
 _WINDOW = "over the live window; absent below min_coverage"
+
+_SLICES = "in slices of about 10 s in which tokens and all its energy were measured"
 
 CATALOGUE: tuple[Family, ...] = (
     # Tokens
@@ -140,6 +147,47 @@ CATALOGUE: tuple[Family, ...] = (
         (*_MODEL, "phase", "component"),
         "Cost of this inference server: capacity by time, energy by joules at the widest measured boundary times PUE.",
         totals.cost,
+    ),
+    # Time, energy and tokens by load
+    Family(
+        "tokwatt_load_seconds_total",
+        Kind.COUNTER,
+        ("server", "load_le"),
+        f"Time in which the server generated load_le tokens per second or less, {_SLICES}.",
+        load.seconds,
+        seldom=True,
+    ),
+    Family(
+        "tokwatt_load_gpu_energy_joules_total",
+        Kind.COUNTER,
+        ("server", "load_le"),
+        f"GPU energy given to the server in the time of tokwatt_load_seconds_total, {_SLICES}.",
+        load.energy("gpu"),
+        seldom=True,
+    ),
+    Family(
+        "tokwatt_load_host_energy_joules_total",
+        Kind.COUNTER,
+        ("server", "load_le"),
+        f"Host energy given to the server in the time of tokwatt_load_seconds_total, {_SLICES}.",
+        load.energy("host"),
+        seldom=True,
+    ),
+    Family(
+        "tokwatt_load_facility_energy_joules_total",
+        Kind.COUNTER,
+        ("server", "load_le"),
+        f"Facility energy given to the server in the time of tokwatt_load_seconds_total, {_SLICES}.",
+        load.energy("facility"),
+        seldom=True,
+    ),
+    Family(
+        "tokwatt_load_output_tokens_total",
+        Kind.COUNTER,
+        ("server", "load_le"),
+        f"Tokens that the server generated in the time of tokwatt_load_seconds_total, {_SLICES}.",
+        load.output_tokens,
+        seldom=True,
     ),
     # Live gauges
     _gauge(
