@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from tokwatt.app.amounts import Amount, Kind, parse
-from tokwatt.app.calc_steps import EXPECTED, Numbers, Step, present, written
+from tokwatt.app.calc_steps import EXPECTED, Numbers, Step, present
+from tokwatt.app.numerals import written
 
 OPTIONS: Mapping[str, str] = {
     "generated": "Et: generated tokens per response, reasoning included, input excluded (150tok)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from tokwatt.app.numerals import written
 from tokwatt.economics import equations
 from tokwatt.quantities import (
     Dollars,
@@ -268,10 +269,3 @@ def _response_energy(sheet: _Sheet, efficiency: TokensPerJoule | None) -> None:
     energy = equations.response_energy(each * given.generated, attempts, support, support_energy)
     formula = "Et x A x Jt + Pt x Jp"
     sheet.show("response_energy_joules", formula, calculation, energy, "J per meaningful response")
-
-
-def written(value: float) -> str:
-    """Write a number for a person: six significant digits, all of a large whole one."""
-    if abs(value) >= 1e5:
-        return f"{value:,.0f}"
-    return f"{value:,.6g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.4g}"

@@ -36,7 +36,7 @@ LONGEST_SLICES = 10  # an at-finish slice that is still open after so many is gi
 class AtLoad:
     """Time, energy and tokens of the slices whose load lies in one level."""
 
-    load: TokensPerSecond  # the percentile itself, interpolated in the level
+    load: TokensPerSecond  # mean in the level
     seconds: Seconds
     tokens: Tokens
     joules: Mapping[Given, Joules]
@@ -131,22 +131,14 @@ def at_percentile(totals: LoadTotals, share: float) -> AtLoad | None:
     if totals.seconds[-1] <= 0:
         return None
     level = next(i for i, seconds in enumerate(totals.seconds) if seconds >= share * totals.seconds[-1])
-    seconds = _inside(totals.seconds, level)
+    seconds, tokens = Seconds(_inside(totals.seconds, level)), Tokens(_inside(totals.output_tokens, level))
     return AtLoad(
-        load=TokensPerSecond(_interpolated(totals.seconds, level, share)),
-        seconds=Seconds(seconds),
-        tokens=Tokens(_inside(totals.output_tokens, level)),
+        load=tokens / seconds,
+        seconds=seconds,
+        tokens=tokens,
         joules={boundary: Joules(_inside(amounts, level)) for boundary, amounts in totals.joules.items()},
     )
 
 
 def _inside(sums: Sequence[float], level: int) -> float:
     return sums[level] - (sums[level - 1] if level else 0.0)
-
-
-def _interpolated(seconds: Sequence[float], level: int, share: float) -> float:
-    """As Prometheus's histogram_quantile: linear in the level, the last finite edge where there is no upper one."""
-    if math.isinf(LEVELS[level]):
-        return LEVELS[level - 1]
-    below, low = (seconds[level - 1], LEVELS[level - 1]) if level else (0.0, 0.0)
-    return low + (LEVELS[level] - low) * (share * seconds[-1] - below) / (seconds[level] - below)

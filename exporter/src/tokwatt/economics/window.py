@@ -167,6 +167,10 @@ class Window:
         """Newest point."""
         return self._points[-1] if self._points else None
 
+    def points_after(self, at_seconds: float) -> list[Point]:
+        """Points later than an instant, as far as they are still kept."""
+        return [point for point in self._points if point.at_seconds > at_seconds]
+
     def clear(self) -> None:
         """Start anew."""
         self._points.clear()
