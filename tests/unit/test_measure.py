@@ -175,6 +175,7 @@ class TestOtherRuns:
         assert figures.steady is None
         assert "never was steady" in figures.why_not_steady
         assert "no steady state" in as_text(found, OCCASION)
+        assert [row["part"] for row in as_rows(found, OCCASION)] == ["run"]
 
     async def test_a_run_without_any_token_costs_all_the_same(self):
         _, found = await measured(VLLM, Scripted([]), 20, FakeClock(1000.0))

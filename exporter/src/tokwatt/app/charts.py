@@ -10,7 +10,7 @@ from html import escape
 from tokwatt.app.numerals import written
 
 WIDTH, HEIGHT = 760, 260
-LEFT, RIGHT, TOP, BOTTOM = 76, 16, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 76, 34, 14, 42
 TICKS = 5
 
 

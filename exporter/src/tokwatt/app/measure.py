@@ -61,6 +61,7 @@ class Measurement:
         self._clock = clock
         self._sleep = sleep
         self._tick_seconds = exporter.setup.config.tick_seconds
+        self._due_seconds = clock()
         self.recorders = {server.name: Recorder(server.name) for server in exporter.setup.config.servers}
 
     @property
@@ -81,8 +82,10 @@ class Measurement:
         return self._exporter.books
 
     async def _tick_until(self, done: Callable[[], bool], on_tick: Callable[[], None] | None = None) -> None:
-        due = self._clock()
+        """Tick on time, also from one call to the next: readings closer together than a tick would only be noise."""
         while True:
+            await self._sleep(max(0.0, self._due_seconds - self._clock()))
+            self._due_seconds = max(self._due_seconds, self._clock() - self._tick_seconds) + self._tick_seconds
             await self._exporter.tick()
             for recorder in self.recorders.values():
                 recorder.collect(self.books)
@@ -90,8 +93,6 @@ class Measurement:
                 on_tick()
             if done():
                 return
-            due = max(due + self._tick_seconds, self._clock() - self._tick_seconds)
-            await self._sleep(max(0.0, due - self._clock()))
 
     async def get_ready(self) -> tuple[SourceHealth, ...]:
         """Read every source, and every server with its meters; returns the sources that do not answer.

@@ -7,20 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tokwatt.app.measure_report import COLUMNS, FIGURES
+from tokwatt.app.measure_report import COLUMNS
 from tokwatt.app.numerals import written
 from tokwatt.app.tables import table
 
-# What a sweep is looked at by; the file has more.
-COMPARED = (
-    "output_tokens_per_second",
-    "gpu_power_watts",
-    "host_power_watts",
-    "gpu_output_tokens_per_joule",
-    "host_output_tokens_per_joule",
-    "output_tokens_per_dollar",
-    "response_dollars",
-)
+# What a sweep is looked at by, with the words of its table; the file has more.
+COMPARED: Mapping[str, str] = {
+    "output_tokens_per_second": "TOK/S",
+    "gpu_power_watts": "W GPU",
+    "host_power_watts": "W HOST",
+    "gpu_output_tokens_per_joule": "TOK/J GPU",
+    "host_output_tokens_per_joule": "TOK/J HOST",
+    "output_tokens_per_dollar": "TOK/$",
+    "response_dollars": "$/RESPONSE",
+}
 Row = Mapping[str, str]
 
 
@@ -106,13 +106,11 @@ def number(row: Row, column: str) -> float | None:
 def as_table(rows: Sequence[Row]) -> str:
     """Lay runs out side by side for a terminal: labels, then the figures that a sweep is about."""
     runs = best_parts(rows)
-    columns = [
-        figure for figure in FIGURES if figure.column in COMPARED and any(number(row, figure.column) for row in runs)
-    ]
-    header = ["LABELS", "SERVER", "PART", *(f"{figure.words} [{figure.unit}]".upper() for figure in columns), "NOTE"]
+    columns = [column for column in COMPARED if any(number(row, column) is not None for row in runs)]
+    header = ["LABELS", "SERVER", "PART", *(COMPARED[column] for column in columns), "NOTE"]
     lines = []
     for row in runs:
-        cells = [number(row, figure.column) for figure in columns]
+        cells = [number(row, column) for column in columns]
         note = "" if row.get("exit_status") == "0" else f"command failed ({row.get('exit_status')})"
         lines.append(
             [row["labels"] or row.get("started_at", ""), row["server"], row["part"]]

@@ -175,8 +175,10 @@ def as_rows(run: Run, occasion: Occasion) -> list[dict[str, str]]:
     """One row of the CSV file for each server and part (run, steady). Unknown is an empty cell."""
     rows = []
     for one in run.servers:
-        parts = {"run": one.figures.whole, "steady": one.figures.steady} if one.figures else {"run": None}
-        for part, stretch in parts.items():
+        parts = [("run", one.figures.whole if one.figures else None)]
+        if one.figures is not None and one.figures.steady is not None:
+            parts.append(("steady", one.figures.steady))
+        for part, stretch in parts:
             head = {
                 "started_at": occasion.started_at,
                 "labels": " ".join(f"{key}={value}" for key, value in occasion.labels.items()),
