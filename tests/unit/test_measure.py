@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from support.clock import FakeClock
@@ -64,7 +65,7 @@ async def world_of(clock: FakeClock, engine: str, load: Scripted) -> AsyncIterat
     async with World((plan,), clock=clock, unix_clock=lambda: 1.79e9 + clock(), spare_gpus=0) as world:
         setup = demo_setup(world, workshop, LISTEN)
         power = {name: entry for name, entry in setup.power.items() if "nvml" in name}  # the BMC has a timer of its own
-        exporter = Exporter(setup.__class__(setup.config, setup.tokens, power, simulated=True), clock)
+        exporter = Exporter(replace(setup, power=power), clock)
         exporter.open()
         try:
             yield world, Measurement(exporter, clock, sleep)
@@ -129,7 +130,7 @@ class TestSteadyLoad:
         assert whole.output_tokens_per_dollar == pytest.approx(whole.total("output_tokens") / whole.dollars)
         per_response = whole.dollars / 240
         assert whole.response_dollars == pytest.approx(1.2 * per_response + 150 * 0.000002)
-        assert whole.energy[Given.GPU].response_joules == pytest.approx(1.2 * whole.energy[Given.GPU].joules / 240)
+        assert whole.response_joules[Given.GPU] == pytest.approx(1.2 * whole.energy[Given.GPU].joules / 240)
 
     def test_power_at_p90_load_is_that_of_the_busy_time(self, run):
         _, found = run

@@ -77,7 +77,7 @@ def _at_p90() -> Iterator[Recording]:
     ):
         series = f"server:tokwatt_load_{what}:sum7d"
         yield Recording(
-            f"server:tokwatt_p90_load_{what}:sum7d",
+            f"server:tokwatt_load_{what}:p90_7d",
             f"""\
 min by ({labels}) ({series} and on ({SERVER}, load_le) ({SHARE} >= {PERCENTILE:g}))
 -
@@ -88,25 +88,25 @@ min by ({labels}) ({series} and on ({SERVER}, load_le) ({SHARE} >= {PERCENTILE:g
             f"{text} of that week in the level of load that holds the 90th percentile of time.",
             unit,
         )
-    seconds = "(server:tokwatt_p90_load_seconds:sum7d > 0)"
+    seconds = "(server:tokwatt_load_seconds:p90_7d > 0)"
     yield Recording(
         "server:tokwatt_output_tokens_per_second:p90_load_7d",
-        f"server:tokwatt_p90_load_output_tokens:sum7d / {seconds}",
+        f"server:tokwatt_load_output_tokens:p90_7d / {seconds}",
         "Mean load in that level: the load that hardware is bought for. Of one replica where several share a name.",
         "tokens per second",
     )
     yield Recording(
         "server:tokwatt_server_power_watts:p90_load_7d",
-        f"server:tokwatt_p90_load_energy_joules:sum7d / on ({SERVER}) group_left () {seconds}",
+        f"server:tokwatt_load_energy_joules:p90_7d / on ({SERVER}) group_left () {seconds}",
         "Mean power at that load, of one replica.",
         "watts",
     )
     yield Recording(
         "server:tokwatt_output_tokens_per_joule:p90_load_7d",
         f"""\
-server:tokwatt_p90_load_output_tokens:sum7d
+server:tokwatt_load_output_tokens:p90_7d
 / on ({SERVER}) group_right ()
-(server:tokwatt_p90_load_energy_joules:sum7d > 0)""",
+(server:tokwatt_load_energy_joules:p90_7d > 0)""",
         "Tokens per watt-second at that load.",
         "tokens per joule",
     )

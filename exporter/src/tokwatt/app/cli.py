@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokwatt import __version__
-from tokwatt.app import calc, calc_steps, sources_page
+from tokwatt.app import calc, calc_steps, calibrate_command, sources_page
 from tokwatt.app import probe as probing
 from tokwatt.app.amounts import EXAMPLES
 from tokwatt.app.build import Workshop
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_calc(commands.add_parser("calc", help="the equations on numbers given, with every step; no server needed"))
 
     _add_measure(commands.add_parser("measure", help="run a benchmark command under measurement"))
+    calibrate_command.add_to(commands, _load)
 
     sources = commands.add_parser("sources", help="list every token and power source and what each needs")
     sources.add_argument("--json", action="store_true", help="for scripts")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tokwatt.app.exporter import Exporter
 from tokwatt.economics.books import Books
+from tokwatt.economics.history import Sums
 from tokwatt.economics.phases.split import NO_SPLIT
 from tokwatt.economics.recorder import Recorder
+from tokwatt.economics.responses import Measured, PerResponse
 from tokwatt.economics.run_figures import RunFigures, run_figures
 from tokwatt.economics.stretch import Terms
+from tokwatt.economics.window import WindowSums
 from tokwatt.readings import Clock
 from tokwatt.snapshot import ServerSnapshot, Snapshot, SourceHealth
 
@@ -20,7 +23,7 @@ READY_SECONDS = 20.0  # for every source to be tried once and every server to be
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Measured(Protocol):
+class Load(Protocol):
     """What is measured: a command, or what stands for one in tests."""
 
     @property
@@ -120,7 +123,7 @@ class Measurement:
     def _down(self) -> tuple[SourceHealth, ...]:
         return tuple(health for health in self.snapshot.sources if not health.up)
 
-    async def run(self, command: Measured, on_tick: Callable[[], None] | None = None) -> Run:
+    async def run(self, command: Load, on_tick: Callable[[], None] | None = None) -> Run:
         """Measure a command: from the last token reading before it to the first one a whole tick after its end.
 
         That tick lets a server count what it answered last. Raises OSError where the command cannot be started.
@@ -158,7 +161,12 @@ class Measurement:
     def _server(self, server: ServerSnapshot, started: float, ended: float) -> ServerRun:
         recorder, account = self.recorders[server.name], self.books.accounts[server.name]
         splits = account.phases.splitter.method != NO_SPLIT
-        terms = Terms(self.books.plan.min_coverage, account.plan.response, recorder.shares if splits else None)
+
+        def per_response(start_seconds: float, end_seconds: float, sums: Mapping[str, Sums]) -> PerResponse | None:
+            window = WindowSums(start_seconds, end_seconds, start_seconds, end_seconds, {})
+            return self.books.responses.per_response(Measured(server.name, window, sums))
+
+        terms = Terms(self.books.plan.min_coverage, per_response, recorder.shares if splits else None)
         return ServerRun(server, run_figures(recorder, started, ended, terms))
 
 

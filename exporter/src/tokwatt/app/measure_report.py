@@ -46,7 +46,7 @@ def _energy(boundary: Given, pick: Callable[[Energy], float | None]) -> Callable
 
 
 def _phase(boundary: Given, phase: Phase) -> Callable[[Stretch], float | None]:
-    return _energy(boundary, lambda energy: energy.phase_joules.get(phase))
+    return lambda stretch: stretch.phase_joules.get(boundary, {}).get(phase)
 
 
 def _busy(boundary: Given, *, watts: bool) -> Callable[[Stretch], float | None]:
@@ -100,7 +100,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("processed_tokens_per_dollar", "input + output / $", "tok/$", lambda s: s.processed_tokens_per_dollar),
     Figure("response_dollars", "cost of a meaningful response", "$", lambda s: s.response_dollars),
     *_by_boundary(
-        "response_joules", "energy of a meaningful response", "J", lambda b: _energy(b, lambda e: e.response_joules)
+        "response_joules", "energy of a meaningful response", "J", lambda b: lambda s: s.response_joules.get(b)
     ),
     Figure(
         "p90_load_output_tokens_per_second",

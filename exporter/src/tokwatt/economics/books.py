@@ -14,13 +14,20 @@ from tokwatt.economics.phases.segments import Segment
 from tokwatt.economics.phases.split import NO_SPLIT
 from tokwatt.economics.phases.window import PhaseWindow
 from tokwatt.economics.plan import Plan, ServerPlan
+from tokwatt.economics.price_book import EnergyBill, JoulesBetween, PriceBook
+from tokwatt.economics.price_line import BEGINNING
+from tokwatt.economics.responses import ResponseBook
 from tokwatt.economics.totals import ServerTotals
 from tokwatt.economics.window import COST, TOKENS, Point, Tally, Window, WindowSums, step
 from tokwatt.ledger.ledger import DeviceKey, Ledger
+from tokwatt.ledger.line import Stretch
 from tokwatt.ledger.server import ServerLedger
 from tokwatt.ledger.timeline import Cut
 from tokwatt.ledger.tokens import TokenState
-from tokwatt.snapshot import Component, Given, Phase
+from tokwatt.readings import OwnersReading
+from tokwatt.snapshot import Aside, Component, Given, Phase
+
+MEASURED = (Given.GPU, Given.HOST, Given.FACILITY)  # boundaries that meters may measure; facility: by outlets
 
 
 @dataclass(slots=True)
@@ -45,12 +52,19 @@ class Books:
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self.ledger = ledger
         self.plan = plan
+        self.prices = PriceBook(plan)
+        self.responses = ResponseBook(plan, ledger)
         self.accounts: dict[str, ServerAccount] = {}
+        self._settled_seconds = BEGINNING
         self._open_accounts(plan)
         self.attribution = Attribution(plan, ledger, lambda server: self.accounts[server].phases.segments)
 
-    def reconfigure(self, plan: Plan) -> None:
-        """Take over a new plan. Totals go on, also those of servers that are no longer configured."""
+    def reconfigure(self, plan: Plan, now_seconds: float | None = None) -> None:
+        """Take over a new plan. Totals go on, also those of servers that are no longer configured.
+
+        Its prices hold from `now_seconds` on; None: from the last instant up to which anything was settled.
+        """
+        since = self._settled_seconds if now_seconds is None else max(now_seconds, self._settled_seconds)
         resized = (plan.window_seconds, plan.tick_seconds) != (self.plan.window_seconds, self.plan.tick_seconds)
         configured_before = frozenset(server.name for server in self.plan.servers)
         self.plan = plan
@@ -60,7 +74,10 @@ class Books:
                 account.phase_window = PhaseWindow(plan.window_seconds, plan.tick_seconds)
                 account.last_cut = None
         self._open_accounts(plan, configured_before)
+        self.responses.reconfigure(plan)
         self.attribution.claim(plan)
+        self.prices.change(plan, since)
+        self._count_gpus(since)
 
     def _open_accounts(self, plan: Plan, configured_before: frozenset[str] = frozenset()) -> None:
         for server in plan.servers:
@@ -81,12 +98,18 @@ class Books:
                     account.phases.change(splitter_of(server))
                 account.plan = server
 
+    def take_owners(self, reading: OwnersReading) -> None:
+        """Take over which GPUs servers were found to compute on."""
+        self.attribution.take_owners(reading)
+
     def settle(self, now_seconds: float, down: frozenset[str] = frozenset()) -> None:
         """Book everything that readings have made final. `down`: power sources that do not answer at present."""
         self.attribution.divide(now_seconds, down)
         for server in self.plan.servers:
             self._advance_phases(server.name, now_seconds, down)
         self.attribution.settle(self._book_energy)
+        self._count_gpus(self._settled_seconds)
+        self._settled_seconds = now_seconds
         needed = now_seconds
         for server in self.plan.servers:
             account = self.accounts[server.name]
@@ -99,16 +122,19 @@ class Books:
             account.phase_window.settle(account.phases.segments)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
-        self._forget_before(max(needed, now_seconds - max(60.0, self.plan.window_seconds)))
+        oldest = now_seconds - max(60.0, self.plan.window_seconds)
+        self._forget_before(max(needed, oldest), oldest)
 
-    def _forget_before(self, at_seconds: float) -> None:
-        self.attribution.forget_before(at_seconds)
+    def _forget_before(self, at_seconds: float, oldest_seconds: float) -> None:
+        self.attribution.forget_before(oldest_seconds)  # what of a host is not GPU is a mean over a whole window
         frontiers = [total.frontier_seconds for total in self.attribution.devices.values()]
         for name, account in self.accounts.items():
             if name in self.ledger.servers:
                 classified = account.phases.taken_until_seconds
                 self.ledger.servers[name].timeline.forget_before(min(at_seconds, classified))
                 account.phases.segments.forget_before(min([at_seconds, *frontiers]))
+        charged = [self.accounts[server.name].charged_until_seconds for server in self.plan.servers]
+        self.prices.forget_before(min([at_seconds, *frontiers, *(at for at in charged if at is not None)]))
 
     # Phases
 
@@ -117,7 +143,7 @@ class Books:
         ledger = self.ledger.servers.get(name)
         if ledger is None:
             return
-        basis = next((given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)), None)
+        basis = next((given for given in MEASURED if self.attribution.keys(name, given)), None)
 
         def joules(start_seconds: float, end_seconds: float) -> float | None:
             return self.attribution.given_joules(name, basis, start_seconds, end_seconds) if basis else None
@@ -131,59 +157,79 @@ class Books:
 
     def energy_basis(self, name: str) -> Given | None:
         """Widest boundary measured for a server: the one whose energy is paid for. None: no meter."""
-        if self.attribution.keys(name, Given.HOST):
-            return Given.HOST
-        return Given.GPU if self.attribution.keys(name, Given.GPU) else None
+        return next((given for given in reversed(MEASURED) if self.attribution.keys(name, given)), None)
 
-    def energy_dollars(self, joules: float) -> float:
-        """Price of energy measured at the energy basis; 0 where no electricity price is configured."""
-        return joules * self.plan.prices.pue * (self.plan.prices.electricity_dollars_per_joule or 0.0)
+    def _boundaries(self, name: str) -> list[Given]:
+        """Boundaries at which a server is given energy."""
+        measured = [given for given in MEASURED if self.attribution.keys(name, given)]
+        if Given.HOST in measured and Given.FACILITY not in measured:
+            measured.append(Given.FACILITY)
+        return measured
 
-    def capacity_dollars_per_second(self, name: str) -> float | None:
-        """Price of a server's hardware; None where none is configured or its GPUs are not known yet."""
-        capacity = self.accounts[name].plan.capacity
-        if capacity is None:
-            return None
-        if not capacity.per_gpu:
-            return capacity.dollars_per_second
-        gpus = len(self.attribution.keys(name, Given.GPU))
-        return capacity.dollars_per_second * gpus if gpus else None
+    def _count_gpus(self, at_seconds: float) -> None:
+        """Note how many GPUs each server pays for. Devices that have just appeared count from `at_seconds` on."""
+        for server in self.plan.servers:
+            charged_until = self.accounts[server.name].charged_until_seconds
+            first = at_seconds if charged_until is None else charged_until
+            gpus = self.attribution.ownership.gpu_count(server.name)  # of a shared GPU its part
+            self.prices.own_gpus(server, gpus, at_seconds, first)
 
     def _open_rows(self, account: ServerAccount, ledger: ServerLedger) -> None:
         if ledger.timeline.end_seconds is None:
             return
         name = account.plan.name
-        boundaries = [given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)]
-        if Given.HOST in boundaries:
-            boundaries.append(Given.FACILITY)
-        priced = self.plan.prices.electricity_dollars_per_joule is not None and self.energy_basis(name) is not None
-        components = [Component.ENERGY] if priced else []
-        if self.capacity_dollars_per_second(name) is not None:
-            components.append(Component.CAPACITY)
+        boundaries = self._boundaries(name)
+        components, asides = self._priced(name)
         splits = account.phases.splitter.method != NO_SPLIT
         phases = tuple(Phase) if splits else (Phase.IDLE, Phase.UNSPLIT)
-        account.totals.open(ledger.last_model, phases, boundaries, components)
+        account.totals.open(ledger.last_model, phases, boundaries, components, asides)
 
-    def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: float) -> None:
+    def _priced(self, name: str) -> tuple[list[Component], list[Aside]]:
+        """Name what of a server has a price now: rows that begin at 0."""
+        now = self._settled_seconds
+        components: list[Component] = []
+        asides: list[Aside] = []
+        if self.energy_basis(name) is not None:
+            if self.prices.carbon_grams_per_joule(now) is not None:
+                asides.append(Aside.CARBON_GRAMS)
+            if self.prices.electricity_dollars_per_joule(now) is not None:
+                if self.prices.covers_energy(name, now):
+                    asides.append(Aside.INCLUDED_ENERGY_DOLLARS)
+                else:
+                    components.append(Component.ENERGY)
+        if self.prices.capacity_dollars_per_second(name, now) is not None:
+            components.append(Component.CAPACITY)
+        return components, asides
+
+    def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: float, where: Stretch) -> None:
         totals = self.accounts[name].totals
-        priced = self.plan.prices.electricity_dollars_per_joule is not None and boundary is self.energy_basis(name)
-        for phase, part in segment.parts(joules):
+        given = self.prices.facility_joules(boundary, where) if boundary is Given.FACILITY else joules
+        for phase, part in segment.parts(given):
             totals.give(boundary, segment.model, phase, part)
-            if boundary is Given.HOST:
-                totals.give(Given.FACILITY, segment.model, phase, part * self.plan.prices.pue)
-            if priced:
-                totals.charge(Component.ENERGY, segment.model, phase, self.energy_dollars(part))
+        if boundary is Given.HOST and not self.attribution.keys(name, Given.FACILITY):
+            for phase, part in segment.parts(self.prices.facility_joules(boundary, where)):
+                totals.give(Given.FACILITY, segment.model, phase, part)
+        if boundary is self.energy_basis(name):
+            self._charge_energy(totals, segment, self.prices.energy_bill(name, boundary, where))
+
+    def _charge_energy(self, totals: ServerTotals, segment: Segment, bill: EnergyBill) -> None:
+        if bill.cost_dollars is not None:
+            for phase, dollars in segment.parts(bill.cost_dollars):
+                totals.charge(Component.ENERGY, segment.model, phase, dollars)
+        for aside, amount in bill.asides():
+            for phase, part in segment.parts(amount):
+                totals.note(aside, segment.model, phase, part)
 
     def _charge_capacity(self, account: ServerAccount) -> None:
-        rate = self.capacity_dollars_per_second(account.plan.name)
         segments = account.phases.segments
         start = account.charged_until_seconds
         account.charged_until_seconds = segments.end_seconds
-        if start is None or rate is None:
+        if start is None:
             return
         for segment in segments.after(start):
-            for phase, dollars in segment.parts(rate * (segment.end_seconds - start)):
-                account.totals.charge(Component.CAPACITY, segment.model, phase, dollars)
+            dollars, _ = self.prices.capacity_dollars(account.plan.name, start, segment.end_seconds)
+            for phase, part in segment.parts(dollars) if dollars is not None else ():
+                account.totals.charge(Component.CAPACITY, segment.model, phase, part)
             start = segment.end_seconds
 
     # Window
@@ -201,10 +247,10 @@ class Books:
             account.last_cut = None
         for cut in ledger.timeline.after(account.seen_until_seconds):
             if cut.read:
-                for boundary in (Given.GPU, Given.HOST):
+                for boundary in MEASURED:
                     if not self.attribution.ready(name, boundary, cut.at_seconds, now_seconds, down):
                         return
-                if account.last_cut is not None or self.attribution.began(measured, cut.at_seconds):
+                if account.last_cut is not None or self.attribution.began(name, measured, cut.at_seconds):
                     self._append_point(account, ledger, cut)
             account.seen_until_seconds = cut.at_seconds
 
@@ -219,6 +265,7 @@ class Books:
         account.phase_window.offer(last, point)
         if self.plan.load_distribution:
             self._add_load(account, last, point)
+        self.responses.add(account.plan.name, point)
         account.last_cut = cut
 
     def _add_load(self, account: ServerAccount, before: Point | None, point: Point) -> None:
@@ -226,40 +273,52 @@ class Books:
         if interval is None:
             account.load.restart()
             return
-        measured = [given for given in (Given.GPU, Given.HOST) if self.attribution.keys(account.plan.name, given)]
-        account.load.add(interval, (*measured, Given.FACILITY) if Given.HOST in measured else measured)
+        account.load.add(interval, self._boundaries(account.plan.name))
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
         start, end = before.at_seconds, cut.at_seconds
         seconds = end - start
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
-        for boundary in (Given.GPU, Given.HOST):
+        for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
                 joules[boundary] = self.attribution.given_joules(name, boundary, start, end)
-        if joules.get(Given.HOST) is not None:
-            joules[Given.FACILITY] = (joules[Given.HOST] or 0.0) * self.plan.prices.pue
+        basis = self.energy_basis(name)
+        if basis is not None and basis is not Given.GPU and joules.get(basis) is not None:
+            given = self._given(name, basis)
+            joules[Given.FACILITY] = self.prices.facility_joules_between(basis, start, end, given)
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
                 updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens)
-        dollars = self._interval_dollars(name, seconds, joules)
+        dollars = self._interval_dollars(name, start, end)
         if dollars is not None:
             updated[COST] = updated.get(COST, Tally()).plus(seconds, 0.0, dollars, tokens)
         return updated
 
-    def _interval_dollars(self, name: str, seconds: float, joules: Mapping[str, float | None]) -> float | None:
-        """Capacity and energy dollars of an interval; None where nothing is priced or a priced part is unmeasured."""
-        rate = self.capacity_dollars_per_second(name)
-        capacity = self.accounts[name].plan.capacity
-        if rate is None and capacity is not None:
-            return None  # priced by GPU, and its GPUs are not known yet
-        covered = capacity is not None and capacity.includes_electricity
-        if covered or self.plan.prices.electricity_dollars_per_joule is None:
-            return None if rate is None else rate * seconds
-        basis = self.energy_basis(name)
-        energy = joules.get(basis) if basis else None
-        return None if energy is None else (rate or 0.0) * seconds + self.energy_dollars(energy)
+    def _given(self, name: str, boundary: Given) -> JoulesBetween:
+        return lambda start, end: self.attribution.given_joules(name, boundary, start, end)
+
+    def _interval_dollars(self, name: str, start_seconds: float, end_seconds: float) -> float | None:
+        """Capacity and energy dollars of an interval; None where nothing is priced or a priced part is unknown."""
+        has_capacity = self.accounts[name].plan.capacity is not None
+        pays_energy = self.plan.prices.electricity_dollars_per_joule is not None
+        if not has_capacity and not pays_energy:
+            return None
+        dollars = 0.0
+        if has_capacity:
+            capacity, whole = self.prices.capacity_dollars(name, start_seconds, end_seconds)
+            if capacity is None or not whole:
+                return None  # its price or its GPUs were not known all the time
+            dollars += capacity
+        if pays_energy:
+            basis = self.energy_basis(name)
+            given = self._given(name, basis) if basis else _nothing_measured
+            energy = self.prices.net_energy_dollars(name, basis or Given.GPU, start_seconds, end_seconds, given)
+            if energy is None:
+                return None
+            dollars += energy
+        return dollars
 
     def window_sums(self, name: str, now_seconds: float) -> WindowSums | None:
         """Sums over the live window of a server; None before two token readings span one."""
@@ -280,7 +339,11 @@ class Books:
         return now_seconds - lag - 2 * self.plan.tick_seconds
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:
-        return self.attribution.keys(name, Given.GPU) + self.attribution.keys(name, Given.HOST)
+        return tuple(key for boundary in MEASURED for key in self.attribution.keys(name, boundary))
+
+
+def _nothing_measured(_start_seconds: float, _end_seconds: float) -> None:
+    """Energy of a server without any meter."""
 
 
 def tokens_of(tally: Tally, model: str) -> TokenState:

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tokwatt.economics import equations
+from tokwatt.economics.history import Sums
 from tokwatt.economics.intervals import Interval, summed
 from tokwatt.economics.load import LoadMeter, at_percentile
 from tokwatt.economics.phases.split import Shares
-from tokwatt.economics.plan import ResponsePlan
+from tokwatt.economics.responses import PerResponse
+from tokwatt.economics.window import COST, TOKENS
 from tokwatt.ledger.tokens import TokenState
 from tokwatt.quantities import (
     Dollars,
-    DollarsPerToken,
     Joules,
-    JoulesPerToken,
     Seconds,
     Tokens,
     TokensPerDollar,
@@ -37,8 +37,6 @@ class Energy:
     p90_watts: Watts
     output_tokens_per_joule: TokensPerJoule | None  # None below min_coverage too
     processed_tokens_per_joule: TokensPerJoule | None
-    response_joules: Joules | None
-    phase_joules: Mapping[Phase, Joules]  # empty where the server's energy is not split
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +57,15 @@ class Stretch:
     end_seconds: float
     tokens: Mapping[str, TokenState]  # by model
     energy: Mapping[Given, Energy]
+    phase_joules: Mapping[Given, Mapping[Phase, Joules]]  # empty where the server's energy is not split
     output_tokens_per_second: TokensPerSecond | None
     input_tokens_per_second: TokensPerSecond | None
     dollars: Dollars | None  # capacity and energy
     dollars_coverage_ratio: float
     output_tokens_per_dollar: TokensPerDollar | None
     processed_tokens_per_dollar: TokensPerDollar | None
-    response_dollars: Dollars | None
+    response_dollars: Dollars | None  # of a meaningful response
+    response_joules: Mapping[Given, Joules]
     p90_load: BusyLoad | None
     energy_error_ratio: Mapping[Given, float] = field(default_factory=dict)  # half-width of the 90 % interval
 
@@ -84,7 +84,7 @@ class Terms:
     """What is not in the intervals: rules of the configuration and how energy is split."""
 
     min_coverage: float = 0.9
-    response: ResponsePlan | None = None
+    per_response: Callable[[float, float, Mapping[str, Sums]], PerResponse | None] | None = None
     shares: Callable[[Interval], Shares] | None = None  # None: no method splits this server's energy
 
 
@@ -98,56 +98,76 @@ def stretch(intervals: Sequence[Interval], tokens: Mapping[str, TokenState], ter
     """
     start, end = intervals[0].start_seconds, intervals[-1].end_seconds
     length = Seconds(end - start)
-    output, prompt = _total(tokens, "output_tokens"), _total(tokens, "input_tokens")
-    paid = [part for part in intervals if part.dollars is not None and part.tokens is not None]
-    dollars = sum((part.dollars or Dollars(0) for part in paid), Dollars(0)) if paid else None
-    paid_tokens = summed(part.tokens or {} for part in paid)
-    dollars_coverage = _seconds(paid) / length
-    trusted = dollars if dollars_coverage >= terms.min_coverage else None
     boundaries = [boundary for boundary in Given if any(boundary in part.joules for part in intervals)]
+    known = {boundary: [part for part in intervals if boundary in part.joules] for boundary in boundaries}
+    paid = [part for part in intervals if part.dollars is not None]
+    sums = {TOKENS: _sums(intervals), COST: _sums(paid)} | {b: _sums(parts, b) for b, parts in known.items()}
+    trusted = {key: part for key, part in sums.items() if part.seconds >= terms.min_coverage * length}
+    response = terms.per_response(start, end, trusted) if terms.per_response else None
+    cost = trusted.get(COST)
+    output, prompt = _total(tokens, "output_tokens"), _total(tokens, "input_tokens")
     return Stretch(
         start_seconds=start,
         end_seconds=end,
         tokens=tokens,
-        energy={boundary: _energy(boundary, intervals, length, terms) for boundary in boundaries},
+        energy={
+            boundary: _energy(sums[boundary], boundary, known[boundary], length, trusted=boundary in trusted)
+            for boundary in boundaries
+        },
+        phase_joules={boundary: _phases(boundary, known[boundary], terms.shares) for boundary in boundaries},
         output_tokens_per_second=None if output is None else Tokens(output) / length,
         input_tokens_per_second=None if prompt is None else Tokens(prompt) / length,
-        dollars=dollars,
-        dollars_coverage_ratio=dollars_coverage,
-        output_tokens_per_dollar=_per_dollar(_total(paid_tokens, "output_tokens"), trusted),
-        processed_tokens_per_dollar=_per_dollar(_processed(paid_tokens), trusted),
-        response_dollars=_response_dollars(paid_tokens, trusted, terms.response),
+        dollars=Dollars(sums[COST].dollars) if paid else None,
+        dollars_coverage_ratio=min(1.0, sums[COST].seconds / length),
+        output_tokens_per_dollar=_per_dollar(cost.output_tokens, cost) if cost else None,
+        processed_tokens_per_dollar=_per_dollar(_processed(cost), cost) if cost else None,
+        response_dollars=_named(response.cost_dollars) if response else None,
+        response_joules={b: Joules(joules) for b, joules in response.energy_joules.items()} if response else {},
         p90_load=busy_load(intervals, boundaries),
     )
 
 
-def _energy(boundary: Given, intervals: Iterable[Interval], length: Seconds, terms: Terms) -> Energy:
-    known = [part for part in intervals if boundary in part.joules and part.tokens is not None]
-    joules = sum((part.joules[boundary] for part in known), Joules(0))
-    seconds = _seconds(known)
-    tokens = summed(part.tokens or {} for part in known)
-    trusted = seconds / length >= terms.min_coverage
-    powers = sorted((part.joules[boundary] / part.seconds, part.seconds) for part in known)
+def _named(dollars: float | None) -> Dollars | None:
+    return None if dollars is None else Dollars(dollars)
+
+
+def _sums(parts: Sequence[Interval], boundary: Given | None = None) -> Sums:
+    """Sums over those intervals in which tokens were measured too."""
+    whole = [part for part in parts if part.tokens is not None]
+    tokens = summed(part.tokens or {} for part in whole)
+    return Sums(
+        seconds=_seconds(whole),
+        joules=sum((part.joules[boundary] for part in whole), Joules(0)) if boundary else 0.0,
+        dollars=sum((part.dollars or Dollars(0) for part in whole), Dollars(0)),
+        input_tokens=_total(tokens, "input_tokens"),
+        output_tokens=_total(tokens, "output_tokens"),
+        responses=_total(tokens, "responses"),
+    )
+
+
+def _energy(sums: Sums, boundary: Given, parts: Iterable[Interval], length: Seconds, *, trusted: bool) -> Energy:
+    joules, seconds = Joules(sums.joules), Seconds(sums.seconds)
+    powers = sorted((part.joules[boundary] / part.seconds, part.seconds) for part in parts)
     return Energy(
         coverage_ratio=min(1.0, seconds / length),
         joules=joules,
         mean_watts=joules / seconds if seconds > 0 else Watts(0),
         p50_watts=percentile(powers, 0.5),
         p90_watts=percentile(powers, 0.9),
-        output_tokens_per_joule=_per_joule(_total(tokens, "output_tokens"), joules) if trusted else None,
-        processed_tokens_per_joule=_per_joule(_processed(tokens), joules) if trusted else None,
-        response_joules=_response_joules(tokens, joules, terms.response) if trusted else None,
-        phase_joules=_phases(boundary, known, terms.shares),
+        output_tokens_per_joule=_per_joule(sums.output_tokens, joules) if trusted else None,
+        processed_tokens_per_joule=_per_joule(_processed(sums), joules) if trusted else None,
     )
 
 
 def _phases(
-    boundary: Given, known: Iterable[Interval], shares_of: Callable[[Interval], Shares] | None
+    boundary: Given, parts: Iterable[Interval], shares_of: Callable[[Interval], Shares] | None
 ) -> Mapping[Phase, Joules]:
     if shares_of is None:
         return {}
     sums = dict.fromkeys(Phase, Joules(0))
-    for part in known:
+    for part in parts:
+        if part.tokens is None:
+            continue
         shares = shares_of(part)
         for phase in Phase:
             sums[phase] += part.joules[boundary] * float(getattr(shares, phase.value))
@@ -193,31 +213,13 @@ def _total(tokens: Mapping[str, TokenState], quantity: str) -> float | None:
     return sum(known) if known else None
 
 
-def _processed(tokens: Mapping[str, TokenState]) -> float | None:
-    output, prompt = _total(tokens, "output_tokens"), _total(tokens, "input_tokens")
-    return None if output is None or prompt is None else output + prompt
+def _processed(sums: Sums) -> float | None:
+    return None if sums.output_tokens is None or sums.input_tokens is None else sums.input_tokens + sums.output_tokens
 
 
 def _per_joule(tokens: float | None, joules: Joules) -> TokensPerJoule | None:
     return None if tokens is None else equations.tokens_per_joule(Tokens(tokens), joules)
 
 
-def _per_dollar(tokens: float | None, dollars: Dollars | None) -> TokensPerDollar | None:
-    return None if tokens is None or dollars is None else equations.tokens_per_dollar(Tokens(tokens), dollars)
-
-
-def _response_dollars(
-    tokens: Mapping[str, TokenState], dollars: Dollars | None, response: ResponsePlan | None
-) -> Dollars | None:
-    responses = _total(tokens, "responses")
-    if response is None or dollars is None or not responses:
-        return None
-    support, price = Tokens(response.support_tokens), DollarsPerToken(response.support_dollars_per_token)
-    return equations.response_cost(dollars / responses, response.attempts, support, price)
-
-
-def _response_joules(tokens: Mapping[str, TokenState], joules: Joules, response: ResponsePlan | None) -> Joules | None:
-    responses = _total(tokens, "responses")
-    if response is None or not responses:
-        return None
-    return equations.response_energy(joules / responses, response.attempts, Tokens(0), JoulesPerToken(0))
+def _per_dollar(tokens: float | None, cost: Sums) -> TokensPerDollar | None:
+    return None if tokens is None else equations.tokens_per_dollar(Tokens(tokens), Dollars(cost.dollars))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokwatt.ledger.tokens import TokenState
+from tokwatt.readings import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Cut:
     uncertainty_seconds: float = 0.0
     edge: bool = True  # a window may begin or end here: an at-finish counter just moved, or counts as tokens are made
     in_flight: float | None = None  # requests whose tokens are not counted before they end; None: counted as made
+    work: Mapping[Work, float] = field(default_factory=dict)  # totals of the kinds that the engine offers
+    kv_tokens: float | None = None  # context in the KV cache; None: not offered
+    running: float | None = None  # requests that run, that wait; None: not offered or not read
+    waiting: float | None = None
 
 
 class Timeline:
