@@ -409,7 +409,7 @@ def test_every_kind_of_price_is_bound_from_the_file(tmp_path):
     chat, code = plan.servers
     assert chat.capacity == Capacity(pytest.approx(10.9375 / 3600, rel=1e-5), per_gpu=True)
     assert code.capacity == Capacity(Fed("servers.code.capacity"), per_gpu=False, includes_electricity=True)
-    assert plan.prices == Prices(Fed("prices.electricity"), 1.2, Fed("prices.carbon"))
+    assert plan.prices == Prices(Fed("prices.electricity"), 1.2, carbon_grams_per_joule=Fed("prices.carbon"))
     setup = setup_of(config, Workshop())
     assert {name: entry.target for name, entry in setup.prices.items()} == {
         "prices.electricity": "tariff Europe/Berlin",

@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
+from tokwatt.economics.phases.book import PhaseBook
+from tokwatt.economics.phases.choice import splitter_of
+from tokwatt.economics.phases.segments import Segment
+from tokwatt.economics.phases.split import NO_SPLIT
+from tokwatt.economics.phases.window import PhaseWindow
 from tokwatt.economics.plan import Plan, ServerPlan
-from tokwatt.economics.price_book import JoulesBetween, PriceBook
+from tokwatt.economics.price_book import EnergyBill, JoulesBetween, PriceBook
 from tokwatt.economics.price_line import BEGINNING
+from tokwatt.economics.responses import ResponseBook
 from tokwatt.economics.totals import ServerTotals
 from tokwatt.economics.window import COST, TOKENS, Point, Tally, Window, WindowSums, step
 from tokwatt.ledger.ledger import DeviceKey, Ledger
@@ -16,7 +22,10 @@ from tokwatt.ledger.line import Stretch
 from tokwatt.ledger.server import ServerLedger
 from tokwatt.ledger.timeline import Cut
 from tokwatt.ledger.tokens import TokenState
+from tokwatt.readings import OwnersReading
 from tokwatt.snapshot import Aside, Component, Given, Phase
+
+MEASURED = (Given.GPU, Given.HOST, Given.FACILITY)  # boundaries that meters may measure; facility: by outlets
 
 
 @dataclass(slots=True)
@@ -26,6 +35,8 @@ class ServerAccount:
     plan: ServerPlan
     window: Window
     totals: ServerTotals
+    phases: PhaseBook
+    phase_window: PhaseWindow
     charged_until_seconds: float | None = None  # capacity dollars are accrued up to here
     last_cut: Cut | None = None  # the token reading that ends the last window interval
     seen_until_seconds: float = float("-inf")  # cuts up to here are in the window, or never can be
@@ -38,11 +49,12 @@ class Books:
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self.ledger = ledger
         self.plan = plan
-        self.attribution = Attribution(plan, ledger)
         self.prices = PriceBook(plan)
+        self.responses = ResponseBook(plan, ledger)
         self.accounts: dict[str, ServerAccount] = {}
         self._settled_seconds = BEGINNING
         self._open_accounts(plan)
+        self.attribution = Attribution(plan, ledger, lambda server: self.accounts[server].phases.segments)
 
     def reconfigure(self, plan: Plan, now_seconds: float | None = None) -> None:
         """Take over a new plan. Totals go on, also those of servers that are no longer configured.
@@ -56,8 +68,10 @@ class Books:
         if resized:
             for account in self.accounts.values():
                 account.window = Window(plan.window_seconds, plan.tick_seconds)
+                account.phase_window = PhaseWindow(plan.window_seconds, plan.tick_seconds)
                 account.last_cut = None
         self._open_accounts(plan, configured_before)
+        self.responses.reconfigure(plan)
         self.attribution.claim(plan)
         self.prices.change(plan, since)
         self._count_gpus(since)
@@ -66,16 +80,30 @@ class Books:
         for server in plan.servers:
             account = self.accounts.get(server.name)
             if account is None:
-                window = Window(plan.window_seconds, plan.tick_seconds)
-                self.accounts[server.name] = ServerAccount(server, window, ServerTotals())
+                self.accounts[server.name] = ServerAccount(
+                    server,
+                    Window(plan.window_seconds, plan.tick_seconds),
+                    ServerTotals(),
+                    PhaseBook(splitter_of(server)),
+                    PhaseWindow(plan.window_seconds, plan.tick_seconds),
+                )
             else:
                 if server.name not in configured_before:
                     account.charged_until_seconds = None  # nobody paid for it while it was not configured
+                if (server.role, server.phases) != (account.plan.role, account.plan.phases):
+                    account.phases.change(splitter_of(server))
                 account.plan = server
+
+    def take_owners(self, reading: OwnersReading) -> None:
+        """Take over which GPUs servers were found to compute on."""
+        self.attribution.take_owners(reading)
 
     def settle(self, now_seconds: float, down: frozenset[str] = frozenset()) -> None:
         """Book everything that readings have made final. `down`: power sources that do not answer at present."""
-        self.attribution.settle(now_seconds, down, self._book_energy)
+        self.attribution.divide(now_seconds, down)
+        for server in self.plan.servers:
+            self._advance_phases(server.name, now_seconds, down)
+        self.attribution.settle(self._book_energy)
         self._count_gpus(self._settled_seconds)
         self._settled_seconds = now_seconds
         needed = now_seconds
@@ -85,45 +113,67 @@ class Books:
             if ledger is None:
                 continue
             self._open_rows(account, ledger)
-            self._charge_capacity(account, ledger)
+            self._charge_capacity(account)
             self._extend_window(account, ledger, now_seconds, down)
+            account.phase_window.settle(account.phases.segments)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
-        self._forget_before(max(needed, now_seconds - max(60.0, self.plan.window_seconds)))
+        oldest = now_seconds - max(60.0, self.plan.window_seconds)
+        self._forget_before(max(needed, oldest), oldest)
 
-    def _forget_before(self, at_seconds: float) -> None:
-        self.attribution.forget_before(at_seconds)
+    def _forget_before(self, at_seconds: float, oldest_seconds: float) -> None:
+        self.attribution.forget_before(oldest_seconds)  # what of a host is not GPU is a mean over a whole window
         frontiers = [total.frontier_seconds for total in self.attribution.devices.values()]
-        for ledger in self.ledger.servers.values():
-            ledger.timeline.forget_before(min([at_seconds, *frontiers]))
-            ledger.timeline.compact_before(at_seconds)
+        for name, account in self.accounts.items():
+            if name in self.ledger.servers:
+                classified = account.phases.taken_until_seconds
+                self.ledger.servers[name].timeline.forget_before(min(at_seconds, classified))
+                account.phases.segments.forget_before(min([at_seconds, *frontiers]))
         charged = [self.accounts[server.name].charged_until_seconds for server in self.plan.servers]
         self.prices.forget_before(min([at_seconds, *frontiers, *(at for at in charged if at is not None)]))
+
+    # Phases
+
+    def _advance_phases(self, name: str, now_seconds: float, down: frozenset[str]) -> None:
+        """Hand new intervals to the server's splitter, with the energy of its narrowest boundary: the nearest to it."""
+        ledger = self.ledger.servers.get(name)
+        if ledger is None:
+            return
+        basis = next((given for given in MEASURED if self.attribution.keys(name, given)), None)
+
+        def joules(start_seconds: float, end_seconds: float) -> float | None:
+            return self.attribution.given_joules(name, basis, start_seconds, end_seconds) if basis else None
+
+        def ready(at_seconds: float) -> bool:
+            return basis is None or self.attribution.ready(name, basis, at_seconds, now_seconds, down)
+
+        self.accounts[name].phases.advance(ledger.timeline, joules, ready)
 
     # Dollars
 
     def energy_basis(self, name: str) -> Given | None:
         """Widest boundary measured for a server: the one whose energy is paid for. None: no meter."""
-        if self.attribution.keys(name, Given.HOST):
-            return Given.HOST
-        return Given.GPU if self.attribution.keys(name, Given.GPU) else None
+        return next((given for given in reversed(MEASURED) if self.attribution.keys(name, given)), None)
 
     def _count_gpus(self, at_seconds: float) -> None:
         """Note how many GPUs each server pays for. Devices that have just appeared count from `at_seconds` on."""
         for server in self.plan.servers:
             charged_until = self.accounts[server.name].charged_until_seconds
             first = at_seconds if charged_until is None else charged_until
-            self.prices.own_gpus(server, len(self.attribution.keys(server.name, Given.GPU)), at_seconds, first)
+            gpus = self.attribution.ownership.gpu_count(server.name)  # of a shared GPU its part
+            self.prices.own_gpus(server, gpus, at_seconds, first)
 
     def _open_rows(self, account: ServerAccount, ledger: ServerLedger) -> None:
         if ledger.timeline.end_seconds is None:
             return
         name = account.plan.name
-        boundaries = [given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)]
-        if Given.HOST in boundaries:
+        boundaries = [given for given in MEASURED if self.attribution.keys(name, given)]
+        if Given.HOST in boundaries and Given.FACILITY not in boundaries:
             boundaries.append(Given.FACILITY)
         components, asides = self._priced(name)
-        account.totals.open(ledger.last_model, boundaries, components, asides)
+        splits = account.phases.splitter.method != NO_SPLIT
+        phases = tuple(Phase) if splits else (Phase.IDLE, Phase.UNSPLIT)
+        account.totals.open(ledger.last_model, phases, boundaries, components, asides)
 
     def _priced(self, name: str) -> tuple[list[Component], list[Aside]]:
         """Name what of a server has a price now: rows that begin at 0."""
@@ -142,30 +192,36 @@ class Books:
             components.append(Component.CAPACITY)
         return components, asides
 
-    def _book_energy(self, name: str, boundary: Given, cut: Cut, joules: float, where: Stretch) -> None:
+    def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: float, where: Stretch) -> None:
         totals = self.accounts[name].totals
-        phase = _phase(cut)
-        totals.give(boundary, cut.model, phase, joules)
-        if boundary is Given.HOST:
-            totals.give(Given.FACILITY, cut.model, phase, self.prices.facility_joules(where))
+        given = self.prices.facility_joules(boundary, where) if boundary is Given.FACILITY else joules
+        for phase, part in segment.parts(given):
+            totals.give(boundary, segment.model, phase, part)
+        if boundary is Given.HOST and not self.attribution.keys(name, Given.FACILITY):
+            for phase, part in segment.parts(self.prices.facility_joules(boundary, where)):
+                totals.give(Given.FACILITY, segment.model, phase, part)
         if boundary is self.energy_basis(name):
-            bill = self.prices.energy_bill(name, where)
-            if bill.cost_dollars is not None:
-                totals.charge(Component.ENERGY, cut.model, phase, bill.cost_dollars)
-            for aside, amount in bill.asides():
-                totals.note(aside, cut.model, phase, amount)
+            self._charge_energy(totals, segment, self.prices.energy_bill(name, boundary, where))
 
-    def _charge_capacity(self, account: ServerAccount, ledger: ServerLedger) -> None:
-        last = ledger.timeline.end_seconds
+    def _charge_energy(self, totals: ServerTotals, segment: Segment, bill: EnergyBill) -> None:
+        if bill.cost_dollars is not None:
+            for phase, dollars in segment.parts(bill.cost_dollars):
+                totals.charge(Component.ENERGY, segment.model, phase, dollars)
+        for aside, amount in bill.asides():
+            for phase, part in segment.parts(amount):
+                totals.note(aside, segment.model, phase, part)
+
+    def _charge_capacity(self, account: ServerAccount) -> None:
+        segments = account.phases.segments
         start = account.charged_until_seconds
-        account.charged_until_seconds = last
+        account.charged_until_seconds = segments.end_seconds
         if start is None:
             return
-        for cut in ledger.timeline.after(start):
-            dollars, _ = self.prices.capacity_dollars(account.plan.name, start, cut.at_seconds)
-            if dollars is not None:
-                account.totals.charge(Component.CAPACITY, cut.model, _phase(cut), dollars)
-            start = cut.at_seconds
+        for segment in segments.after(start):
+            dollars, _ = self.prices.capacity_dollars(account.plan.name, start, segment.end_seconds)
+            for phase, part in segment.parts(dollars) if dollars is not None else ():
+                account.totals.charge(Component.CAPACITY, segment.model, phase, part)
+            start = segment.end_seconds
 
     # Window
 
@@ -178,13 +234,14 @@ class Books:
             # all boundaries of a window cover the same time: a meter that joins begins a new one
             account.measured = measured
             account.window.clear()
+            account.phase_window.clear()
             account.last_cut = None
         for cut in ledger.timeline.after(account.seen_until_seconds):
             if cut.read:
-                for boundary in (Given.GPU, Given.HOST):
+                for boundary in MEASURED:
                     if not self.attribution.ready(name, boundary, cut.at_seconds, now_seconds, down):
                         return
-                if account.last_cut is not None or self.attribution.began(measured, cut.at_seconds):
+                if account.last_cut is not None or self.attribution.began(name, measured, cut.at_seconds):
                     self._append_point(account, ledger, cut)
             account.seen_until_seconds = cut.at_seconds
 
@@ -194,7 +251,10 @@ class Books:
         tallies = last.tallies if last else {}
         if before is not None and cut.at_seconds - before.at_seconds <= ledger.max_gap_seconds:
             tallies = self._tallies(account.plan.name, tallies, before, cut)
-        account.window.append(Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight))
+        point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight)
+        account.window.append(point)
+        account.phase_window.offer(last, point)
+        self.responses.add(account.plan.name, point)
         account.last_cut = cut
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
@@ -202,11 +262,13 @@ class Books:
         seconds = end - start
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
-        for boundary in (Given.GPU, Given.HOST):
+        for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
                 joules[boundary] = self.attribution.given_joules(name, boundary, start, end)
-        if joules.get(Given.HOST) is not None:
-            joules[Given.FACILITY] = self.prices.facility_joules_between(start, end, self._given(name, Given.HOST))
+        basis = self.energy_basis(name)
+        if basis is not None and basis is not Given.GPU and joules.get(basis) is not None:
+            given = self._given(name, basis)
+            joules[Given.FACILITY] = self.prices.facility_joules_between(basis, start, end, given)
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
@@ -234,7 +296,7 @@ class Books:
         if pays_energy:
             basis = self.energy_basis(name)
             given = self._given(name, basis) if basis else _nothing_measured
-            energy = self.prices.net_energy_dollars(name, start_seconds, end_seconds, given)
+            energy = self.prices.net_energy_dollars(name, basis or Given.GPU, start_seconds, end_seconds, given)
             if energy is None:
                 return None
             dollars += energy
@@ -242,21 +304,28 @@ class Books:
 
     def window_sums(self, name: str, now_seconds: float) -> WindowSums | None:
         """Sums over the live window of a server; None before two token readings span one."""
+        return self.accounts[name].window.sums(self._fresh_until(name, now_seconds))
+
+    def phase_sums(self, name: str, now_seconds: float) -> WindowSums | None:
+        """Sums by phase over the window of the phase gauges, which ends where phases are settled."""
+        account = self.accounts[name]
+        settled = account.phases.segments.end_seconds
+        if settled is None:
+            return None
+        return account.phase_window.sums(min(self._fresh_until(name, now_seconds), settled))
+
+    def _fresh_until(self, name: str, now_seconds: float) -> float:
+        """Instant up to which readings of a server and its meters should have come by now."""
         paces = [self.plan.pace(self.ledger.curves[key].meter.source) for key in self._all_keys(name)]
         lag = max((pace.period_seconds + pace.timeout_seconds for pace in paces), default=0.0)
-        return self.accounts[name].window.sums(now_seconds - lag - 2 * self.plan.tick_seconds)
+        return now_seconds - lag - 2 * self.plan.tick_seconds
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:
-        return self.attribution.keys(name, Given.GPU) + self.attribution.keys(name, Given.HOST)
+        return tuple(key for boundary in MEASURED for key in self.attribution.keys(name, boundary))
 
 
 def _nothing_measured(_start_seconds: float, _end_seconds: float) -> None:
     """Energy of a server without any meter."""
-
-
-def _phase(cut: Cut) -> Phase:
-    """Phase of an interval's energy and dollars: at rest, or not split."""
-    return Phase.IDLE if cut.idle else Phase.UNSPLIT
 
 
 def tokens_of(tally: Tally, model: str) -> TokenState:

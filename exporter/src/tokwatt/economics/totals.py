@@ -32,10 +32,15 @@ class ServerTotals:
         return self._accounts[key]
 
     def open(
-        self, model: str, boundaries: Iterable[Given], components: Iterable[Component], asides: Iterable[Aside] = ()
+        self,
+        model: str,
+        phases: Iterable[Phase],
+        boundaries: Iterable[Given],
+        components: Iterable[Component],
+        asides: Iterable[Aside] = (),
     ) -> None:
         """Begin the rows of a model at 0, so that a `rate()` over them misses nothing of their first interval."""
-        for phase in (Phase.IDLE, Phase.UNSPLIT):
+        for phase in phases:
             account = self._account(model, phase)
             for boundary in boundaries:
                 account.joules.setdefault(boundary, 0.0)

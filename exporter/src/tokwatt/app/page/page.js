@@ -12,6 +12,12 @@ const OPEN_UP_TO_SERVERS = 6; // with more servers the details start closed
 const WIDEST_FIRST = ["facility", "host", "gpu"];
 const BOUNDARY_NAMES = { gpu: "GPU", host: "host", facility: "facility", cpu: "CPU", dram: "DRAM", outlet: "outlet" };
 const PHASES = ["prefill", "decode", "unsplit", "idle"];
+const METHOD_NOTES = {
+  role: "by the server's role",
+  counters: "by the engine's own phase seconds",
+  fit: "fitted to its steps, tokens and energy",
+  weights: "by the configured ratio of joules per token",
+};
 const PHASE_NOTES = { unsplit: "busy, prefill and decode not told apart", idle: "no request running" };
 const DASH = "—";
 
@@ -418,9 +424,9 @@ function whyNoCostRatio(snapshot, server) {
 }
 
 function downMeters(snapshot, boundary) {
-  const physical = boundary === "facility" ? "host" : boundary;
+  const physical = boundary === "facility" ? ["host", "outlet"] : [boundary];
   const readers = new Set(
-    snapshot.meters.filter(({ meter }) => meter.boundary === physical).map(({ meter }) => meter.source),
+    snapshot.meters.filter(({ meter }) => physical.includes(meter.boundary)).map(({ meter }) => meter.source),
   );
   const never = snapshot.sources.filter(
     ({ kind, last_success_unix_seconds: last }) => kind === "power" && last === null,
@@ -623,6 +629,7 @@ class ServerView {
       { title: "Capacity", numeric: true },
       { title: "Electricity", numeric: true },
     ]);
+    this.split = element("p", "note");
     this.models = new Table("Tokens and requests by model", [
       { title: "Model" },
       { title: "Output tokens", numeric: true },
@@ -649,7 +656,7 @@ class ServerView {
           group("Power by boundary", this.power.node, this.window),
           group("Tokens and requests", this.queue, this.models.node),
         ),
-        group("Energy and cost so far", this.idle, this.bar, this.phases.node),
+        group("Energy and cost so far", this.idle, this.bar, this.phases.node, this.split),
       ),
     );
     details.open = open;
@@ -771,6 +778,8 @@ class ServerView {
       rows.length > 1 ? [...rows, phaseRow(server, boundary, null, isNumber(total) && total > 0 ? 1 : null)] : rows,
     );
     setHidden(this.phases.node, !rows.length);
+    setText(this.split, splitText(server, boundary));
+    setHidden(this.split, !rows.length);
   }
 }
 
@@ -850,13 +859,30 @@ function phaseRow(server, boundary, phase, share) {
     key: phase ?? "total",
     className: phase ? `phase ${phase}` : "total",
     cells: [
-      { text: phase ?? "total", note: PHASE_NOTES[phase] ?? "" },
+      { text: phase ?? "total", note: PHASE_NOTES[phase] ?? phaseRatio(server, boundary, phase) },
       { text: joules(energy), note: isNumber(energy) ? wattHours(energy) : "" },
       percent(share),
       dollars(costTotal(server, "capacity", phase)),
       dollars(costTotal(server, "energy", phase)),
     ],
   };
+}
+
+// A phase's own tokens per joule in the window, with the half-width of its 90 % interval.
+function phaseRatio(server, boundary, phase) {
+  const models = server.phase_live?.models ?? [];
+  const value = models.length === 1 ? models[0][`${phase}_tokens_per_joule`]?.[boundary] : null;
+  if (!isNumber(value)) return "";
+  const error = server.phase_live.energy_error_ratio[boundary]?.[phase];
+  return `${plain(value)} of its tokens per J${isNumber(error) ? ` ± ${percent(error)}` : ""}`;
+}
+
+function splitText(server, boundary) {
+  if (server.phase_method === "none") return "";
+  const method = `Split of prefill and decode: ${METHOD_NOTES[server.phase_method] ?? server.phase_method}`;
+  if (!server.phase_live) return `${method}; not split at present.`;
+  const error = server.phase_live.error_ratio[boundary];
+  return isNumber(error) ? `${method}; prefill's share ± ${percent(error)} of busy energy.` : `${method}.`;
 }
 
 const offered = (value) => (isNumber(value) ? "" : "not counted by the engine");
