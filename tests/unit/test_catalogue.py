@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 
-from tokwatt.metrics.catalogue import CATALOGUE, Family, Kind
+from tokwatt.metrics.catalogue import CATALOGUE
+from tokwatt.metrics.family import Family, Kind
 from tokwatt.metrics.reference import render_metrics_reference, unit_of
 
-BASE_UNITS = {"joules", "watts", "seconds", "dollars", "ratio"}
+BASE_UNITS = {"joules", "watts", "seconds", "dollars", "grams", "ratio"}
 # What else a name may end in: things that are counted, ratios of two nouns, and states that are 0 or 1.
 COUNTED = {"tokens", "requests", "responses", "errors", "resets"}
 STATES = {"up", "info", "successful", "series"}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from tokwatt.economics.books import Books
 from tokwatt.economics.picture import meter_totals, price_snapshot, server_snapshots
 from tokwatt.ledger.ledger import Ledger
+from tokwatt.ledger.overlap import contained
 from tokwatt.readings import (
     Clock,
     CountReading,
@@ -22,6 +23,8 @@ from tokwatt.readings import (
     DeviceFailure,
     PowerReading,
     PowerSource,
+    PriceReading,
+    PriceSource,
     ServerReading,
     SourceError,
     TimedOut,
@@ -33,13 +36,15 @@ log = logging.getLogger("tokwatt.sampler")
 
 TOKENS_KIND = "tokens"
 POWER_KIND = "power"
+PRICE_KIND = "price"
 COUNTS_KIND = "responses"
 BUG_REASON = "bug"
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
-Source = TokenSource | PowerSource | CountSource
 Sleep = Callable[[float], Awaitable[None]]
+Source = TokenSource | PowerSource | PriceSource | CountSource
+Reading = PowerReading | ServerReading | PriceReading | CountReading
 
 
 @dataclass(slots=True)
@@ -51,7 +56,7 @@ class Watched:
     target: str
     health: SourceHealth
     flight: asyncio.Task[None] | None = None
-    failing_devices: frozenset[str] = frozenset()
+    failing_devices: frozenset[str] = frozenset()  # messages of devices that fail, or that a person should look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +95,25 @@ class Sampler:
 
     def watch_power(self, source: PowerSource, target: str = "") -> None:
         """Read a meter at each tick, or on its own timer where it has a period."""
-        watched = self._watch(source, POWER_KIND, target)
-        if source.period_seconds is not None:
-            timer = asyncio.create_task(
-                self._read_on_timer(watched, source.period_seconds), name=f"timer {source.name}"
-            )
-            self._timers[source.name] = timer
+        self._read_by_period(self._watch(source, POWER_KIND, target), source.period_seconds)
+
+    def watch_price(self, source: PriceSource, target: str = "") -> None:
+        """Ask a price source at each tick, or on its own timer. What it knows without being read holds at once."""
+        watched = self._watch(source, PRICE_KIND, target)
+        known = source.known()
+        if known is not None:
+            self.books.prices.take(known)
+        self._read_by_period(watched, source.period_seconds)
 
     def watch_count(self, source: CountSource, target: str = "") -> None:
         """Read an application's counter at each tick, after the servers."""
         self._watch(source, COUNTS_KIND, target)
+
+    def _read_by_period(self, watched: Watched, period_seconds: float | None) -> None:
+        if period_seconds is not None:
+            name = watched.source.name
+            timer = asyncio.create_task(self._read_on_timer(watched, period_seconds), name=f"timer {name}")
+            self._timers[name] = timer
 
     def _watch(self, source: Source, kind: str, target: str) -> Watched:
         before = self._watched.get(source.name)
@@ -160,7 +174,7 @@ class Sampler:
         Hundreds of servers are spread over the tick, each at its own instant of it: asked all at once, they would wait
         for each other and nobody could tell when each read its counters.
         """
-        for kinds in ((TOKENS_KIND,), (POWER_KIND, COUNTS_KIND)):
+        for kinds in ((PRICE_KIND,), (TOKENS_KIND,), (POWER_KIND, COUNTS_KIND)):
             fast = [w for w in self._watched.values() if w.kind in kinds and w.source.name not in self._timers]
             if len(fast) > STAGGER_ABOVE:
                 flights = [self._start_round(fast)]
@@ -206,7 +220,7 @@ class Sampler:
         try:
             # twice the source's own deadline: a source that minds it tells more about what went wrong
             async with asyncio.timeout(2 * watched.source.timeout_seconds):
-                reading: PowerReading | ServerReading | CountReading = await watched.source.read()
+                reading: Reading = await watched.source.read()
         except TimeoutError:
             late = TimedOut(f"no answer within {2 * watched.source.timeout_seconds:g} s", where=name)
             self._failed(watched, late.reason, str(late), started)
@@ -218,9 +232,11 @@ class Sampler:
         else:
             self._take(watched, reading, started)
 
-    def _take(self, watched: Watched, reading: PowerReading | ServerReading | CountReading, started: float) -> None:
+    def _take(self, watched: Watched, reading: Reading, started: float) -> None:
         pace = self.books.plan.pace(watched.source.name)
-        if isinstance(reading, ServerReading):
+        if isinstance(reading, PriceReading):
+            self.books.prices.take(reading)
+        elif isinstance(reading, ServerReading):
             self.ledger.add_server(reading, pace.max_gap_seconds)
             watched.health = replace(watched.health, missing_series=reading.missing)
         elif isinstance(reading, CountReading):
@@ -231,7 +247,8 @@ class Sampler:
             return
         else:
             refused = self.ledger.add_power(reading, pace.max_gap_seconds)
-            self._note_devices(watched, (*reading.failures, *refused))
+            inside = contained(self.ledger.devices.values(), watched.source.name)
+            self._note_devices(watched, (*reading.failures, *refused), (*reading.warnings, *inside))
         self._answered(watched, started)
 
     def _answered(self, watched: Watched, started: float) -> None:
@@ -261,10 +278,10 @@ class Sampler:
             name = watched.source.name
             self.ledger.miss_server(name, self.clock(), self.books.plan.pace(name).max_gap_seconds)
 
-    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure]) -> None:
+    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure], warnings: Sequence[str]) -> None:
         for failure in failures:
             watched.health = replace(watched.health, errors=_counted(watched.health, failure.error.reason))
-        failing = frozenset(f"{failure.device}: {failure.error}" for failure in failures)
+        failing = frozenset((*(f"{failure.device}: {failure.error}" for failure in failures), *warnings))
         for message in sorted(failing - watched.failing_devices):
             log.warning("%s: %s", watched.source.name, message)
         watched.failing_devices = failing
@@ -284,11 +301,11 @@ class Sampler:
                 window_seconds=self.books.plan.window_seconds,
                 min_coverage=self.books.plan.min_coverage,
                 simulated=self.simulated,
-                servers=server_snapshots(self.books, now),
-                meters=meter_totals(self.books),
+                servers=server_snapshots(self.books, now, down),
+                meters=meter_totals(self.books, now, down),
                 devices=tuple(self.ledger.devices.values()),
                 sources=tuple(self._health(watched) for watched in self._watched.values()),
-                prices=price_snapshot(self.books),
+                prices=price_snapshot(self.books, now),
                 config_reload_successful=self.reload_state.successful,
                 config_reload_unix_seconds=self.reload_state.at_unix_seconds,
             )

@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
 
 class Given(StrEnum):
-    """Boundary of energy given to a server. `facility` is the host's energy times PUE."""
+    """Boundary of energy given to a server. `facility` is its outlets' energy, or the host's times PUE."""
 
     GPU = "gpu"
     HOST = "host"
@@ -34,6 +34,14 @@ class Component(StrEnum):
 
     CAPACITY = "capacity"
     ENERGY = "energy"
+
+
+class Aside(StrEnum):
+    """What is counted beside a server's cost, and never added to it."""
+
+    ENERGY_CREDIT_DOLLARS = "energy_credit_dollars"  # got for energy while electricity had a negative price
+    INCLUDED_ENERGY_DOLLARS = "included_energy_dollars"  # worth of energy that a lease covers
+    CARBON_GRAMS = "carbon_grams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class PhaseTotals:
     phase: Phase
     joules: Mapping[Given, float]
     dollars: Mapping[Component, float]
+    aside: Mapping[Aside, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,37 @@ class LiveWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPhases:
+    """Ratios of prefill and decode of one model; each divides a phase's own tokens by that phase's energy or cost."""
+
+    model: str
+    prefill_tokens_per_joule: Mapping[Given, float]
+    decode_tokens_per_joule: Mapping[Given, float]
+    prefill_tokens_per_dollar: float | None
+    decode_tokens_per_dollar: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLive:
+    """The window behind the phase gauges of a server. A split takes time, so it ends a few seconds before the other."""
+
+    start_seconds: float  # monotonic
+    end_seconds: float
+    models: tuple[ModelPhases, ...]
+    error_ratio: Mapping[Given, float]  # half-width of the 90 % interval of prefill's share of busy energy
+    energy_error_ratio: Mapping[Given, Mapping[Phase, float]]  # the same as a share of the phase's own energy
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedGpu:
+    """One GPU that an inference server computes on."""
+
+    device: str
+    part_ratio: float | None  # 1: its own; less: shared, divided by `rule`; None: shared, and no rule divides it
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSnapshot:
     """Everything known about one inference server."""
 
@@ -125,7 +165,12 @@ class ServerSnapshot:
     requests_running: float | None
     requests_waiting: float | None
     capacity_dollars_per_second: float | None
-    capacity_includes_electricity: bool  # a lease that covers power: energy dollars come on top of nothing
+    capacity_includes_electricity: bool  # a lease that covers power: energy dollars are beside the cost, not in it
+    gpus: tuple[OwnedGpu, ...] = ()
+    gpus_found_by: str = ""  # how its GPUs were found out at run time, for a person; "" where they are configured
+    energy_basis: Given | None = None  # widest measured boundary: what energy dollars are made from
+    phase_method: str = "none"  # how busy energy is split: role, counters, fit, weights, none
+    phase_live: PhaseLive | None = None
     meaningful_responses: float | None = None  # counted by the application; None: no counter is named, or not read yet
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
 
@@ -137,6 +182,7 @@ class MeterTotal:
     meter: Meter
     joules: float
     unattributed_joules: float | None  # None where this boundary is not given to servers
+    non_gpu_watts: float | None = None  # of a host, over the window: its power less that of its GPUs; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +190,7 @@ class SourceHealth:
     """State of one source."""
 
     source: str
-    kind: str  # "tokens", "power" or "responses"
+    kind: str  # "tokens", "power", "price", "owner" or "responses"
     up: bool | None  # None before the first attempt
     reason: str = ""  # of the present failure: a SourceError reason
     message: str = ""  # of the present failure, for a person
@@ -159,10 +205,13 @@ class SourceHealth:
 
 @dataclass(frozen=True, slots=True)
 class PriceSnapshot:
-    """Prices in force. None: not configured."""
+    """Prices in force. None: not configured, or not known at present."""
 
     electricity_dollars_per_joule: float | None
     pue_ratio: float
+    carbon_grams_per_joule: float | None = None
+    electricity_configured: bool = False  # tells a price that is not known at present from one that nobody gave
+    outlet_pue_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

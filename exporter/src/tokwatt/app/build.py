@@ -17,10 +17,11 @@ from tokwatt.sources.tokens.spec import GENERIC, TokenSpec, spec_from_mapping
 
 
 class Workshop:
-    """Builds sources that share one HTTP client and one clock."""
+    """Builds sources that share one HTTP client and the clocks."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, wall_clock: Clock = time.time) -> None:
         self.clock = clock
+        self.wall_clock = wall_clock
         self.http = Http()
         self.token_specs: Mapping[str, TokenSpec] = tokens.specs()
         self.power_specs: Mapping[str, PowerSourceSpec] = power.specs()

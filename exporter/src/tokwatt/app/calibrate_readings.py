@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from tokwatt.economics.books import Books
 from tokwatt.economics.plan import Plan
 from tokwatt.ledger.ledger import DeviceKey, Ledger
-from tokwatt.ledger.timeline import Cut
 from tokwatt.readings import Clock, PowerSource, ServerReading, SourceError, TokenSource
 from tokwatt.snapshot import Given
 
@@ -104,7 +103,7 @@ class Readings:
 
     def _settle(self) -> None:
         """Divide what was measured by the rules of ownership; nothing is booked, so that no history is dropped."""
-        self._books.attribution.settle(self._clock(), frozenset(), _book_nothing)
+        self._books.attribution.divide(self._clock(), frozenset())
 
     async def server(self) -> ServerReading:
         """Read the server's counters once. Raises SourceError."""
@@ -130,10 +129,6 @@ class Readings:
             for boundary in self.boundaries
         }
         return {boundary: amount for boundary, amount in found.items() if amount is not None}
-
-
-def _book_nothing(_server: str, _boundary: Given, _cut: Cut, _joules: float) -> None:
-    """Take energy that nobody counts up."""
 
 
 def _total(amounts: Sequence[float | None]) -> float | None:

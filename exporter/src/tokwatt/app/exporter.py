@@ -13,11 +13,12 @@ from aiohttp import web
 
 from tokwatt.app.http import Face, Verify, application
 from tokwatt.app.plan import plan_of
+from tokwatt.app.price_sources import PriceEntry
 from tokwatt.app.setup import CountEntry, PowerEntry, Setup, TokenEntry
 from tokwatt.economics.books import Books
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
-from tokwatt.readings import Clock, CountSource, PowerSource, TokenSource
+from tokwatt.readings import Clock, CountSource, PowerSource, PriceSource, TokenSource
 from tokwatt.sampler import ReloadState, Sampler
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import TokenSpec
@@ -41,6 +42,7 @@ class Exporter:
         self._setup = setup
         self._tokens: dict[str, TokenSource] = {}
         self._power: dict[str, PowerSource] = {}
+        self._prices: dict[str, PriceSource] = {}
         self._counts: dict[str, CountSource] = {}
         self._books = Books(plan_of(setup.config, (), (), (), setup.simulated_servers), Ledger())
         self._sampler = Sampler(
@@ -86,6 +88,8 @@ class Exporter:
         """Build sources that are not there yet, then tell the books about all of them."""
         added_tokens = {name: entry.build() for name, entry in setup.tokens.items() if name not in self._tokens}
         added_power = {name: entry.build() for name, entry in setup.power.items() if name not in self._power}
+        added_prices = {name: entry.build() for name, entry in setup.prices.items() if name not in self._prices}
+        self._prices |= added_prices
         self._tokens |= added_tokens
         self._power |= added_power
         added_counts = {name: entry.build() for name, entry in setup.counts.items() if name not in self._counts}
@@ -97,7 +101,9 @@ class Exporter:
             self._counts.values(),
             setup.simulated_servers,
         )
-        self._books.reconfigure(plan)
+        self._books.reconfigure(plan, self._clock())
+        for name, price_source in added_prices.items():
+            self._sampler.watch_price(price_source, setup.prices[name].target)
         for name, token_source in added_tokens.items():
             self._sampler.watch_tokens(token_source, setup.tokens[name].target)
         for name, power_source in added_power.items():
@@ -107,13 +113,14 @@ class Exporter:
 
     async def replace(self, setup: Setup) -> None:
         """Take over a new setup. Sources whose entry is unchanged keep running."""
-        before = _entries(self._setup)
-        after = _entries(setup)
+        before, after = _entries(self._setup), _entries(setup)
         gone = [name for name, entry in before.items() if name not in after or after[name].key != entry.key]
         await self._sampler.unwatch(gone)
         for name in gone:
             self._tokens.pop(name, None)
             self._power.pop(name, None)
+            if self._prices.pop(name, None) is not None:
+                self._books.prices.forget_source(name)
             self._counts.pop(name, None)
         self._books.ledger.begin_anew(gone)
         self._books.ledger.release(lambda source: source in setup.power)
@@ -163,8 +170,8 @@ class Exporter:
                 await self._sampler.aclose()
 
 
-def _entries(setup: Setup) -> dict[str, TokenEntry | PowerEntry | CountEntry]:
-    return {**setup.tokens, **setup.power, **setup.counts}
+def _entries(setup: Setup) -> dict[str, TokenEntry | PowerEntry | PriceEntry | CountEntry]:
+    return {**setup.tokens, **setup.power, **setup.prices, **setup.counts}
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tokwatt.config import CapacityPrice, Config, ServerConfig
-from tokwatt.economics.plan import Capacity, Pace, Plan, Prices, ResponsePlan, ServerPlan
+from tokwatt.app.price_sources import capacity_of, capacity_source, carbon_of, electricity_of
+from tokwatt.config import Config, ServerConfig, SharingConfig, mig_slices_of
+from tokwatt.economics.plan import (
+    GpuRule,
+    Pace,
+    PhasePlan,
+    Plan,
+    Prices,
+    ResponsePlan,
+    RestRule,
+    ServerPlan,
+    Sharing,
+)
 from tokwatt.readings import CountSource, PowerSource, TokenSource
-from tokwatt.units import dollars_per_joule, dollars_per_second
 
 
 def plan_of(
@@ -18,13 +28,15 @@ def plan_of(
     simulated_servers: frozenset[str] = frozenset(),
 ) -> Plan:
     """Translate prices to base units and claims to devices, and note how each source is paced."""
-    electricity = config.prices.electricity
     return Plan(
         servers=tuple(_server(config, server, simulated_servers) for server in config.servers),
         prices=Prices(
-            electricity_dollars_per_joule=dollars_per_joule(electricity.dollars_per_kwh) if electricity else None,
+            electricity_dollars_per_joule=electricity_of(config.prices.electricity),
             pue=config.prices.pue,
+            carbon_grams_per_joule=carbon_of(config.prices.carbon),
+            outlet_pue=config.prices.outlet_pue,
         ),
+        sharing=_sharing(config.sharing),
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
@@ -46,21 +58,21 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         name=server.name,
         all_gpus=server.gpus.every,
         gpus=server.gpus.devices,
+        mig_slices=mig_slices_of(server.mig_profile) if server.mig_profile else None,
         hosts=server.hosts,
+        outlets=server.outlets,
         role=server.role.value,
+        phases=PhasePlan(server.phases.method.value, server.phases.decode_to_prefill),
         labels=server.labels,
-        capacity=_capacity(server.capacity or config.prices.capacity),
+        capacity=capacity_of(server.capacity or config.prices.capacity, capacity_source(config, server.name)),
         response=_response(config, server.name),
         simulated=server.name in simulated,
     )
 
 
-def _capacity(price: CapacityPrice | None) -> Capacity | None:
-    if price is None:
-        return None
-    if price.dollars_per_gpu_hour is not None:
-        return Capacity(dollars_per_second(price.dollars_per_gpu_hour), True, price.includes_electricity)
-    return Capacity(dollars_per_second(price.dollars_per_hour or 0.0), False, price.includes_electricity)
+def _sharing(sharing: SharingConfig) -> Sharing:
+    gpu = GpuRule(sharing.gpu.value) if sharing.gpu else None
+    return Sharing(gpu, RestRule(sharing.host_rest.value), sharing.slices_per_gpu)
 
 
 def _response(config: Config, server: str) -> ResponsePlan | None:

@@ -8,20 +8,27 @@ from dataclasses import asdict, dataclass, field, replace
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.detect import Tried, detect
+from tokwatt.app.price_sources import CARBON, ELECTRICITY, PriceEntry
 from tokwatt.app.setup import CountEntry, PowerEntry, Setup, TokenEntry, setup_of
 from tokwatt.app.tables import table
 from tokwatt.config import Config
-from tokwatt.readings import EnergyCounter, EnergyReading, PowerReading, ServerReading, SourceError
+from tokwatt.readings import EnergyCounter, EnergyReading, PowerReading, PriceStep, ServerReading, SourceError
 from tokwatt.sources.tokens.overlap import counted_again
+from tokwatt.units import JOULES_PER_KWH, SECONDS_PER_HOUR
 
 SECOND_READ_AFTER_SECONDS = 1.0  # an energy counter says nothing of watts until it is read twice
+
+PRICE_UNITS: Mapping[str, tuple[str, float]] = {
+    ELECTRICITY: ("$ per kWh", JOULES_PER_KWH),
+    CARBON: ("g per kWh", JOULES_PER_KWH),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the report."""
 
-    kind: str  # tokens, power, responses
+    kind: str  # tokens, power, price, responses
     source: str
     target: str
     ok: bool
@@ -54,8 +61,9 @@ def _note_double_counting(rows: Sequence[Row], config: Config, workshop: Worksho
 def _reads(setup: Setup) -> list[asyncio.Task[Row]]:
     tokens = [asyncio.create_task(_probe_server(name, entry)) for name, entry in setup.tokens.items()]
     power = [asyncio.create_task(_probe_meter(name, entry)) for name, entry in setup.power.items()]
+    prices = [asyncio.create_task(_probe_price(name, entry)) for name, entry in setup.prices.items()]
     counts = [asyncio.create_task(_probe_count(name, entry)) for name, entry in setup.counts.items()]
-    return tokens + power + counts
+    return tokens + power + prices + counts
 
 
 async def _probe_count(name: str, entry: CountEntry) -> Row:
@@ -116,17 +124,39 @@ async def _probe_meter(name: str, entry: PowerEntry) -> Row:
     return Row("power", name, entry.target, ok=bool(second.readings), items=_describe_meter(first, second))
 
 
+async def _probe_price(name: str, entry: PriceEntry) -> Row:
+    source = entry.build()
+    try:
+        reading = await source.read()
+    except SourceError as error:
+        return Row("price", name, entry.target, ok=False, items=(str(error),))
+    finally:
+        await source.aclose()
+    return Row("price", name, entry.target, ok=True, items=(_describe_price(name, reading.steps),))
+
+
+def _describe_price(name: str, steps: Sequence[PriceStep]) -> str:
+    unit, factor = PRICE_UNITS.get(name, ("$ per hour", SECONDS_PER_HOUR))
+    text = f"{(steps[0].value or 0.0) * factor:g} {unit}"
+    if len(steps) > 1 and steps[1].value is not None:
+        after_hours = (steps[1].at_seconds - steps[0].at_seconds) / SECONDS_PER_HOUR
+        text += f", in {after_hours:.1f} h {steps[1].value * factor:g}"
+    return text
+
+
 def _describe_meter(first: PowerReading, second: PowerReading) -> tuple[str, ...]:
     names = {info.meter: info.name for info in second.devices}
+    details = {info.meter: "".join(f"; {key} {value}" for key, value in info.details) for info in second.devices}
     before = {reading.meter: reading for reading in first.readings}
     latest = {reading.meter: reading for reading in second.readings}  # the last sample of each meter
     items = []
     for meter, reading in latest.items():
         items.append(
             f"{meter.boundary.value} {meter.device} {names.get(meter, '')}: {_watts(before.get(meter), reading)} "
-            f"({meter.method.value}, fidelity {meter.fidelity.value})"
+            f"({meter.method.value}, fidelity {meter.fidelity.value}{details.get(meter, '')})"
         )
     items += [f"{failure.device}: {failure.error}" for failure in second.failures]
+    items += [f"WARNING: {warning}" for warning in second.warnings]
     return tuple(items)
 
 

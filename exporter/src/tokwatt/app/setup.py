@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tokwatt.app.build import Workshop
+from tokwatt.app.price_sources import PriceEntry, price_entries
 from tokwatt.config import Config, CounterConfig, MeterConfig, ServerConfig
 from tokwatt.readings import CountSource, PowerSource, TokenSource
 from tokwatt.sources._http import safe_url
@@ -48,6 +49,7 @@ class Setup:
     counts: Mapping[str, CountEntry] = field(default_factory=dict)
     simulated_servers: frozenset[str] = frozenset()
     simulated: bool = False
+    prices: Mapping[str, PriceEntry] = field(default_factory=dict)
 
 
 def setup_of(config: Config, workshop: Workshop) -> Setup:
@@ -58,6 +60,7 @@ def setup_of(config: Config, workshop: Workshop) -> Setup:
         config=config,
         tokens={server.name: _token_entry(server, workshop) for server in config.servers},
         power={meter.name: _power_entry(meter, workshop) for meter in config.meters or ()},
+        prices=price_entries(config, workshop),
         counts={
             response.counter_name: _count_entry(response.counter_name, response.meaningful, workshop)
             for response in config.responses

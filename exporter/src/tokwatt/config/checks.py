@@ -7,9 +7,11 @@ from dataclasses import fields
 from itertools import chain
 
 from tokwatt.config.binder import Binder
+from tokwatt.config.meter_checks import check_meters_of_servers
 from tokwatt.config.mistakes import nearest, shown
-from tokwatt.config.schema import Config, GpuSelection, MeterConfig, ResponseConfig, Role, TokenOrigin
-from tokwatt.readings import Boundary, PowerSourceSpec
+from tokwatt.config.price_checks import check_prices
+from tokwatt.config.schema import Config, MeterConfig, ResponseConfig, Role, TokenOrigin
+from tokwatt.readings import PowerSourceSpec
 
 
 def check(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceSpec], engines: Collection[str]) -> None:
@@ -20,9 +22,8 @@ def check(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceS
     _engines(config, binder, engines)
     _gpu_owners(config, binder)
     _meter_owners(config, binder)
-    _hosts(config, binder, power_specs)
-    _capacity(config, binder)
-    _capacity_of_servers(config, binder)
+    check_meters_of_servers(config, binder, power_specs)
+    check_prices(config, binder)
     _responses(config, binder)
     _same_url(config, binder)
 
@@ -89,6 +90,8 @@ def _engines(config: Config, binder: Binder, engines: Collection[str]) -> None:
 
 
 def _gpu_owners(config: Config, binder: Binder) -> None:
+    if config.sharing.gpu is not None:
+        return  # a rule divides what two servers list
     owner_of_all = ""
     owners: dict[str | int, str] = {}
     for index, server in enumerate(config.servers):
@@ -115,7 +118,9 @@ def _gpu_owners(config: Config, binder: Binder) -> None:
 
 def _two_owners(binder: Binder, path: str, what: str, owner: str) -> None:
     message = f"{what} is claimed that {owner} already owns"
-    binder.report.mistake(binder.place(path), path, message, "one GPU belongs to one server: list each GPU once")
+    binder.report.mistake(
+        binder.place(path), path, message, "list each GPU once, or name a rule, `sharing: {gpu: equal}`"
+    )
 
 
 def _meter_owners(config: Config, binder: Binder) -> None:
@@ -158,66 +163,6 @@ def _share_a_device(one: MeterConfig, other: MeterConfig) -> bool:
 def _overlap(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
     first, second = ({str(item).lower() for item in items} for items in (one, other))
     return "all" in first | second or bool(first & second)
-
-
-def _hosts(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceSpec]) -> None:
-    if config.meters is None:
-        sources = {name: name for name, spec in power_specs.items() if spec.detect}
-    else:
-        sources = {meter.name: meter.source for meter in config.meters if meter.name}
-    good = {name for name, source in sources.items() if _measures_host(power_specs.get(source))}
-    for index, server in enumerate(config.servers):
-        for position, host in enumerate(server.hosts or ()):
-            path = f"servers[{index}].hosts[{position}]"
-            if not host or host in good:
-                continue
-            if host in sources:
-                message = f"meter {shown(host)} does not measure a host (source {sources[host]})"
-            else:
-                message = f"unknown meter {shown(host)}"
-            binder.report.mistake(binder.place(path), path, message, nearest(host, good, "host meters"))
-
-
-def _measures_host(spec: PowerSourceSpec | None) -> bool:
-    # an unknown source is its own mistake, so nothing is said here about the meter's boundaries
-    return spec is None or Boundary.HOST in spec.boundaries
-
-
-def _capacity(config: Config, binder: Binder) -> None:
-    of_servers = ((f"servers[{index}].capacity", server.capacity) for index, server in enumerate(config.servers))
-    for path, price in chain([("prices.capacity", config.prices.capacity)], of_servers):
-        if price is None or binder.report.has_mistake(path):
-            continue
-        bases = (price.dollars_per_gpu_hour, price.dollars_per_hour)
-        if None not in bases:
-            binder.report.mistake(
-                binder.place(f"{path}.dollars_per_hour"),
-                path,
-                "two bases at once, dollars_per_gpu_hour and dollars_per_hour",
-                "keep one of the two",
-            )
-        elif bases == (None, None):
-            binder.report.mistake(
-                binder.place(path), path, "no price in it", "give dollars_per_gpu_hour or dollars_per_hour"
-            )
-
-
-def _capacity_of_servers(config: Config, binder: Binder) -> None:
-    shared = config.prices.capacity
-    followers = [server.name for server in config.servers if server.capacity is None]
-    if shared and shared.dollars_per_hour is not None and len(followers) > 1:
-        binder.report.warn(
-            binder.place("prices.capacity.dollars_per_hour"),
-            "prices.capacity.dollars_per_hour",
-            f"each of the servers {', '.join(followers)} is charged this price",
-            "if it is the price of all of them together, give each server its part in its own capacity",
-        )
-    for index, server in enumerate(config.servers):
-        price = server.capacity or shared
-        if price and price.dollars_per_gpu_hour is not None and server.gpus == GpuSelection():
-            path = f"servers[{index}]"
-            message = "owns no GPU, so dollars_per_gpu_hour gives it no capacity price"
-            binder.report.warn(binder.place(path), path, message, "set gpus, or capacity: {dollars_per_hour: ...}")
 
 
 def _responses(config: Config, binder: Binder) -> None:

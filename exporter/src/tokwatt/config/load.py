@@ -13,6 +13,7 @@ from pathlib import Path
 from tokwatt.config import scalars
 from tokwatt.config.addresses import ListenAddress, parse_listen
 from tokwatt.config.binder import FAILED, Binder
+from tokwatt.config.calendar_words import HourRange, Season, parse_hours, parse_season
 from tokwatt.config.checks import check
 from tokwatt.config.mistakes import ConfigError, ConfigWarning, Mistake, Rejected, Report, nearest, shown
 from tokwatt.config.schema import Config, GpuSelection, MeterConfig, MeterHeader, ServerConfig
@@ -21,6 +22,7 @@ from tokwatt.readings import PowerSourceSpec
 
 CheckSpec = Callable[[Mapping[str, object], str | None, str], object]
 CountedAgain = Callable[[Collection[ServerConfig]], Mapping[str, Collection[str]]]
+_METER_KEYS = ("source", "name", "machine")
 _WRITE_GPUS = "write all, none, or a list of UUIDs and indices such as [GPU-..., 1]"
 
 
@@ -90,6 +92,8 @@ def load_config(
         custom={
             ListenAddress: _bind_listen,
             GpuSelection: _bind_gpus,
+            HourRange: lambda b, value, path: _bind_word(b, value, path, parse_hours),
+            Season: lambda b, value, path: _bind_word(b, value, path, parse_season),
             MeterConfig: lambda b, value, path: _bind_meter(b, value, path, power_specs),
         },
     )
@@ -149,6 +153,14 @@ def _bind_listen(binder: Binder, value: Value, path: str) -> object:
         return FAILED
 
 
+def _bind_word(binder: Binder, value: Value, path: str, parse_word: Callable[[str], object]) -> object:
+    try:
+        return parse_word(scalars.to_text(value))
+    except Rejected as error:
+        binder.report.mistake(value.mark, path, error.message, error.suggestion)
+        return FAILED
+
+
 def _bind_gpus(binder: Binder, value: Value, path: str) -> object:
     if isinstance(value, Scalar) and value.text in {"all", "none"}:
         return GpuSelection(every=value.text == "all")
@@ -169,7 +181,7 @@ def _parse_gpu(text: str) -> str:
 
 def _bind_meter(binder: Binder, value: Value, path: str, power_specs: Mapping[str, PowerSourceSpec]) -> object:
     entries = value.entries if isinstance(value, Table) else {}
-    own = Table({k: e for k, e in entries.items() if k in {"source", "name"}}, value.mark)
+    own = Table({k: e for k, e in entries.items() if k in _METER_KEYS}, value.mark)
     header: MeterHeader = binder.record(MeterHeader, own if isinstance(value, Table) else value, path)
     spec = power_specs.get(header.source)
     if spec is None:
@@ -180,5 +192,5 @@ def _bind_meter(binder: Binder, value: Value, path: str, power_specs: Mapping[st
                 binder.place(source_path), source_path, message, nearest(header.source, power_specs, "sources")
             )
         return MeterConfig(header.source, header.name or header.source, None)
-    options = binder.record(spec.options, value, path, beside=("source", "name"))
-    return MeterConfig(header.source, header.name or header.source, options)
+    options = binder.record(spec.options, value, path, beside=_METER_KEYS)
+    return MeterConfig(header.source, header.name or header.source, options, header.machine)

@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
 
 from tokwatt.config.addresses import DEFAULT_PORT, ListenAddress, parse_url
 from tokwatt.config.mistakes import Rejected, shown
+from tokwatt.config.prices import CapacityPrice, Prices
+from tokwatt.config.setting import setting as _setting
 
 # labels that the exporter or Prometheus itself sets on the series that carry a server's own labels
 RESERVED_LABELS = frozenset(
@@ -22,6 +23,8 @@ RESERVED_LABELS = frozenset(
         "engine_version",
         "input",
         "output",
+        "phases",
+        "phase",
         "simulated",
         "role",
         "model",
@@ -50,10 +53,6 @@ def parse_name(text: str) -> str:
     return text
 
 
-def _setting(help_text: str, *, unit: str = "", secret: bool = False, **limits: Any) -> dict[str, Any]:
-    return {"help": help_text, "unit": unit, "secret": secret, **limits}
-
-
 class Role(StrEnum):
     """What a server does in a deployment."""
 
@@ -63,11 +62,78 @@ class Role(StrEnum):
     SUPPORT = "support"
 
 
+class PhaseMethod(StrEnum):
+    """How a server's busy energy is split between prefill and decode."""
+
+    AUTO = "auto"
+    FIT = "fit"
+    COUNTERS = "counters"
+    WEIGHTS = "weights"
+    NONE = "none"
+
+
 class TokenOrigin(StrEnum):
     """Where a server's tokens are read."""
 
     PAGE = "page"
     NONE = "none"
+
+
+class GpuRule(StrEnum):
+    """What divides the energy of a GPU that several servers compute on."""
+
+    EQUAL = "equal"
+    MIG_SLICES = "mig_slices"
+    TOKENS = "tokens"
+
+
+class RestRule(StrEnum):
+    """What divides the energy of a host or outlet that its GPUs did not draw."""
+
+    GPU_COUNT = "gpu_count"
+    GPU_ENERGY = "gpu_energy"
+    EQUAL = "equal"
+    NONE = "none"
+
+
+def parse_mig_profile(text: str) -> str:
+    """Check the name of a MIG profile. Raises Rejected."""
+    if mig_slices_of(text) is None:
+        raise Rejected(f"{shown(text)} is no MIG profile", "write it as nvidia-smi does, such as 3g.40gb or 1c.3g.40gb")
+    return text
+
+
+def mig_slices_of(profile: str) -> float | None:
+    """Compute slices of a MIG profile: 3 of 3g.40gb, 1 of 1c.3g.40gb; None where it is no profile."""
+    match = re.fullmatch(r"(?:MIG )?(?:(\d+)c\.)?(\d+)g\.\d+gb(?:[+-][a-z.]+)*", profile.strip())
+    return None if match is None else float(match[1] or match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class SharingConfig:
+    """Rules that divide energy which is measured for several servers together. What a rule gives is no measurement."""
+
+    gpu: GpuRule | None = field(
+        default=None,
+        metadata=_setting(
+            "divides a GPU that several servers share: `equal`, `mig_slices` (MIG compute slices held) or `tokens` "
+            "(tokens processed); omit: such energy stays unattributed, and a GPU may be listed once only"
+        ),
+    )
+    host_rest: RestRule = field(
+        default=RestRule.GPU_COUNT,
+        metadata=_setting(
+            "divides what a host or outlet used beside its GPUs: by GPUs owned, by their energy, equally, or not at all"
+        ),
+    )
+    slices_per_gpu: int = field(
+        default=7,
+        metadata=_setting(
+            "MIG compute slices of a whole GPU (4 on A30); those of no server here keep their part",
+            minimum=1,
+            maximum=16,
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,48 +145,30 @@ class GpuSelection:
 
 
 @dataclass(frozen=True, slots=True)
-class CapacityPrice:
-    """What the compute costs while it is held, busy or not. Exactly one of the two bases is set."""
+class PhaseConfig:
+    """The split of one server's busy energy between prefill and decode."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"ownership", "spot", "series"})
-
-    dollars_per_gpu_hour: float | None = field(
-        default=None,
-        metadata=_setting("price of one GPU; a server pays for the GPUs it owns", unit="dollars per hour", minimum=0),
-    )
-    dollars_per_hour: float | None = field(
-        default=None,
-        metadata=_setting("price of all the compute of one server", unit="dollars per hour", minimum=0),
-    )
-    includes_electricity: bool = field(
-        default=False,
+    method: PhaseMethod = field(
+        default=PhaseMethod.AUTO,
         metadata=_setting(
-            "true for a lease that covers power: energy dollars are published, but not added again to totals and ratios"
+            "`auto`: by the engine's own phase seconds where it counts them, else `fit`; "
+            "`weights`: by your own ratio; `none`: unsplit. `role: prefill` and `role: decode` need no method"
+        ),
+    )
+    decode_to_prefill: float | None = field(
+        default=None,
+        metadata=_setting(
+            "for `weights`: energy of one decoded token / energy of one computed prompt token", unit="ratio", above=0
         ),
     )
 
-
-@dataclass(frozen=True, slots=True)
-class ElectricityPrice:
-    """What a kilowatt-hour costs."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"tariff", "time_of_use", "series"})
-
-    dollars_per_kwh: float = field(metadata=_setting("price of electricity", unit="dollars per kWh", minimum=0))
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices of capacity and energy. None: not configured, the dollars of that component are absent."""
-
-    capacity: CapacityPrice | None = field(
-        default=None, metadata=_setting("price of compute for every server that has no `capacity` of its own")
-    )
-    electricity: ElectricityPrice | None = field(default=None, metadata=_setting("price of energy"))
-    pue: float = field(
-        default=1.0,
-        metadata=_setting("power usage effectiveness: facility energy / host energy", unit="ratio", minimum=1),
-    )
+    def __post_init__(self) -> None:
+        if self.method is PhaseMethod.WEIGHTS and self.decode_to_prefill is None:
+            raise ValueError(
+                "decode_to_prefill is missing: `method: weights` needs it; `tokwatt calibrate` measures it"
+            )
+        if self.method is not PhaseMethod.WEIGHTS and self.decode_to_prefill is not None:
+            raise ValueError("decode_to_prefill has no effect without `method: weights`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +197,17 @@ class ServerConfig:
     hosts: tuple[str, ...] | None = field(
         default=None, metadata=_setting("names of host meters whose energy this server shares; omit: all")
     )
+    outlets: tuple[str, ...] | None = field(
+        default=None,
+        metadata=_setting("names of outlet meters that feed this server; omit: all; `[]`: none, then host x PUE"),
+    )
+    mig_profile: str | None = field(
+        default=None,
+        metadata=_setting(
+            "MIG profile that it computes on, such as 3g.40gb, on each GPU it lists; for `sharing: {gpu: mig_slices}`",
+            parse=parse_mig_profile,
+        ),
+    )
     tokens: TokenOrigin = field(
         default=TokenOrigin.PAGE,
         metadata=_setting(
@@ -158,6 +217,9 @@ class ServerConfig:
     )
     role: Role = field(
         default=Role.BOTH, metadata=_setting("`support`: guardrail, embedding, other pre/post-processing")
+    )
+    phases: PhaseConfig = field(
+        default=PhaseConfig(), metadata=_setting("how its energy is split between prefill and decode")
     )
     separate: bool = field(
         default=False,
@@ -201,6 +263,14 @@ class MeterHeader:
         default=None,
         metadata=_setting("unique among servers and meters; omit: the name of the source", parse=parse_name),
     )
+    machine: str | None = field(
+        default=None,
+        metadata=_setting(
+            "machine that a host meter measures, such as node7. Two host meters of one machine are refused, "
+            "and so are two in-band ones and one BMC by two protocols",
+            parse=parse_name,
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +280,7 @@ class MeterConfig:
     source: str
     name: str
     options: object
+    machine: str | None = None
 
 
 def parse_metric(text: str) -> str:
@@ -307,6 +378,10 @@ class Config:
     )
     meters: tuple[MeterConfig, ...] | None = field(
         default=None, metadata=_setting("power sources; omit: every local meter that answers; `[]`: none")
+    )
+    sharing: SharingConfig = field(
+        default_factory=SharingConfig,
+        metadata=_setting("rules for energy that is measured for several servers together"),
     )
     prices: Prices = field(default_factory=Prices, metadata=_setting("what capacity and energy cost"))
     responses: tuple[ResponseConfig, ...] = field(

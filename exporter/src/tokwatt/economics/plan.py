@@ -4,15 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class GpuRule(StrEnum):
+    """What divides the energy of a GPU that several servers compute on; no meter does."""
+
+    EQUAL = "equal"
+    MIG_SLICES = "mig_slices"
+    TOKENS = "tokens"
+
+
+class RestRule(StrEnum):
+    """What divides the energy of a host or outlet that its GPUs did not draw."""
+
+    GPU_COUNT = "gpu_count"
+    GPU_ENERGY = "gpu_energy"
+    EQUAL = "equal"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Rules for what is measured for several servers together. `gpu` None: such energy stays unattributed."""
+
+    gpu: GpuRule | None = None
+    rest: RestRule = RestRule.GPU_COUNT
+    slices_per_gpu: int = 7  # MIG compute slices of a whole GPU
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """A price that a price source says, and may change while running."""
+
+    source: str  # its name
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """Price of having the hardware, whether it works or not."""
 
-    dollars_per_second: float
+    dollars_per_second: float | Fed
     per_gpu: bool  # True: for each GPU the server owns
-    includes_electricity: bool = False  # a lease that covers power: energy dollars are shown, never added to ratios
+    includes_electricity: bool = False  # a lease that covers power: what it is worth is shown, never added
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +61,26 @@ class ResponsePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """How a server's busy energy is split between prefill and decode."""
+
+    method: str = "auto"  # auto, fit, counters, weights, none; a prefill-only or decode-only server needs none of them
+    decode_to_prefill: float | None = None  # weights: energy of a decoded token / energy of a computed prompt token
+
+
+@dataclass(frozen=True, slots=True)
 class ServerPlan:
     """One inference server's devices and prices."""
 
     name: str
     all_gpus: bool = False
     gpus: tuple[str | int, ...] = ()  # UUIDs or indices; ignored if all_gpus
-    hosts: tuple[str, ...] | None = None  # devices of host meters whose energy it shares; None: all
+    found_gpus: bool = False  # an owner source says which GPUs are its own; `gpus` is then empty
+    mig_slices: float | None = None  # MIG compute slices it holds on each GPU of `gpus`; None: not said
+    hosts: tuple[str, ...] | None = None  # host meters, or devices of theirs, whose energy it shares; None: all
+    outlets: tuple[str, ...] | None = None  # outlet meters, or devices of theirs, that feed it; None: all
     role: str = "both"
+    phases: PhasePlan = PhasePlan()
     labels: Mapping[str, str] = field(default_factory=dict)
     capacity: Capacity | None = None
     response: ResponsePlan | None = None
@@ -43,10 +89,12 @@ class ServerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Electricity and what surrounds it."""
+    """Electricity and what surrounds it. None: not configured."""
 
-    electricity_dollars_per_joule: float | None = None
-    pue: float = 1.0
+    electricity_dollars_per_joule: float | Fed | None = None
+    pue: float = 1.0  # facility energy / host energy, for servers without an outlet meter
+    outlet_pue: float = 1.0  # facility energy / outlet energy, for servers with one
+    carbon_grams_per_joule: float | Fed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +116,7 @@ class Plan:
 
     servers: tuple[ServerPlan, ...]
     prices: Prices = Prices()
+    sharing: Sharing = Sharing()
     window_seconds: float = 60.0
     min_coverage: float = 0.9
     tick_seconds: float = 1.0

@@ -56,7 +56,7 @@ class Tally:
         return Tally(
             seconds=self.seconds - earlier.seconds,
             joules=max(0.0, self.joules - earlier.joules),
-            dollars=max(0.0, self.dollars - earlier.dollars),
+            dollars=self.dollars - earlier.dollars,  # below 0 where electricity had a negative price
             tokens={model: _without(state, earlier.tokens.get(model)) for model, state in self.tokens.items()},
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
 
 
 class Line:
@@ -60,3 +61,16 @@ class Line:
         if drop > 16:  # in batches: a slice per tick would cost more than the memory it saves
             del self._times[:drop]
             del self._values[:drop]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a line of joules, between two instants."""
+
+    line: Line
+    start_seconds: float
+    end_seconds: float
+
+    def joules(self, start_seconds: float, end_seconds: float) -> float:
+        """Energy between two instants of it."""
+        return self.line.at(end_seconds) - self.line.at(start_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from tokwatt.metrics.sample import Sample
-from tokwatt.snapshot import Given, ServerSnapshot, Snapshot, TokenTotals
+from tokwatt.snapshot import Aside, Given, ServerSnapshot, Snapshot, TokenTotals
 
 
 def _per_model(snapshot: Snapshot, pick: Callable[[TokenTotals], float | None]) -> Iterable[Sample]:
@@ -68,6 +68,13 @@ def unattributed(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
     return samples
 
 
+def non_gpu_power(snapshot: Snapshot) -> Iterable[Sample]:
+    """Power of hosts less that of their GPUs."""
+    for total in snapshot.meters:
+        if total.non_gpu_watts is not None:
+            yield {"device": total.meter.device}, total.non_gpu_watts
+
+
 def given(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
     """Return the samples of energy given to servers at one boundary."""
     key = Given(boundary)
@@ -95,6 +102,19 @@ def cost(snapshot: Snapshot) -> Iterable[Sample]:
                 yield labels, dollars
 
 
+def aside(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
+    """Return the samples of what is counted beside the cost, by phase."""
+    key = Aside(name)
+
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        for server in snapshot.servers:
+            for row in server.phases:
+                if key in row.aside:
+                    yield {"server": server.name, "model": row.model, "phase": row.phase.value}, row.aside[key]
+
+    return samples
+
+
 def _priced(servers: Iterable[ServerSnapshot]) -> Iterable[Sample]:
     for server in servers:
         if server.capacity_dollars_per_second is not None:
@@ -112,6 +132,17 @@ def electricity_price(snapshot: Snapshot) -> Iterable[Sample]:
     return [] if price is None else [({}, price)]
 
 
+def carbon_intensity(snapshot: Snapshot) -> Iterable[Sample]:
+    """Carbon intensity of the grid."""
+    intensity = snapshot.prices.carbon_grams_per_joule
+    return [] if intensity is None else [({}, intensity)]
+
+
 def pue(snapshot: Snapshot) -> Iterable[Sample]:
     """Power usage effectiveness."""
     return [({}, snapshot.prices.pue_ratio)]
+
+
+def outlet_pue(snapshot: Snapshot) -> Iterable[Sample]:
+    """Facility energy over outlet energy."""
+    return [({}, snapshot.prices.outlet_pue_ratio)]

@@ -55,6 +55,7 @@ class Shares:
 
 IDLE: Final = Shares(idle=1.0)
 UNSPLIT: Final = Shares(unsplit=1.0)
+NO_SPLIT: Final = "none"  # the method that leaves all busy energy unsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ class Splitter(Protocol):
     @property
     def method(self) -> str:
         """Label on `tokwatt_server_info`: role, counters, fit, weights, none."""
+        ...
+
+    @property
+    def needs_joules(self) -> bool:
+        """Whether a tick is to wait until its energy is known."""
         ...
 
     @property
