@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import signal
 import sys
-import urllib.request
 from pathlib import Path
 
+import aiohttp
 import pytest
 from support import tools
-from support.llama_server import running_llama_server
 from support.page_server import page_server
 from yarl import URL
 
@@ -133,10 +133,11 @@ async def test_a_busy_server_is_refused_before_any_prompt_is_sent(config: Path) 
         assert not [target for target in server.targets if target.startswith("/v1/completions")]
 
 
-def test_ctrl_c_ends_at_once_and_json_is_for_scripts(tmp_path: Path) -> None:
+async def test_ctrl_c_ends_at_once_and_json_is_for_scripts(tmp_path: Path) -> None:
     tools.need_module(*real.PACKAGES, extra="real")
-
-    async def interrupted(config: Path) -> tuple[int, str]:
+    async with RealLlamaServer(threads=1) as server:
+        config = tmp_path / "tokwatt.yml"
+        config.write_text(f"servers: [{{name: chat, url: '{server.url}'}}]\nmeters: []\n")
         process = await asyncio.create_subprocess_exec(
             *COMMAND, "chat", "--config", str(config), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
@@ -146,22 +147,16 @@ def test_ctrl_c_ends_at_once_and_json_is_for_scripts(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(5):
             _, err = await process.communicate()
-        return process.returncode or 0, err.decode()
+        assert (process.returncode, "stopped, no result" in err.decode()) == (1, True)
 
-    with running_llama_server(tmp_path) as server:
-        config = tmp_path / "tokwatt.yml"
-        config.write_text(f"servers: [{{name: chat, url: '{server.url}/metrics'}}]\nmeters: []\n")
-        code, err = asyncio.run(interrupted(config))
-        assert (code, "stopped, no result" in err) == (1, True)
-        small = ("--prompt-tokens", "256", "--answer-tokens", "32", "--at-once", "2", "--rounds", "2")
-        code, out, err = asyncio.run(run("chat", "--config", config, "--json", "--seconds", "120", *small))
-        assert code == 0, err
-        said = json.loads(out)
-        assert said["joules"] == {}, "no meter, no joules"
-        assert said["seconds"]["per_prefill_token"]["value"] > 0
-        assert said["sequences_at_once"] == 2
-        with urllib.request.urlopen(f"{server.url}/metrics") as page:
-            counted = page.read().decode()
-        (line,) = [line for line in counted.splitlines() if line.startswith("llamacpp:tokens_predicted_total ")]
-        # the two waves of each load that the plan is made from are not in the result
-        assert float(line.split()[1]) >= said["output_tokens"] + 2 * (2 * 1 + 8 + 32 + 2 * 32)
+        small = ("--prompt-tokens", "128", "--answer-tokens", "16", "--at-once", "2", "--rounds", "2")
+        code, out, said = await run("chat", "--config", config, "--json", "--seconds", "170", *small)
+        assert code == 0, said
+        result = json.loads(out)
+        async with aiohttp.ClientSession() as session, session.get(server.url) as page:
+            counted = re.findall(r"^llamacpp:tokens_predicted_total (\S+)$", await page.text(), re.MULTILINE)
+    assert result["joules"] == {}, "no meter, no joules"
+    assert result["seconds"]["per_prefill_token"]["value"] > 0
+    assert result["sequences_at_once"] == 2
+    # the waves of each load that the plan is made from are not in the result
+    assert float(counted[0]) >= result["output_tokens"] + 3 * 1 + 8 + 16 + 2 * 16
