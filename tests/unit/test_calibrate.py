@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import textwrap
 
 import pytest
 from support.machine_double import JOULES, SECONDS, DoubleBmc, DoubleGpu, DoubleServer, MachineDouble, Work
@@ -13,6 +14,7 @@ from support.simclock import SimClock
 from tokwatt.app.calibrate import CalibrationError, Campaign, Limits, Outcome
 from tokwatt.app.calibrate_readings import Readings
 from tokwatt.app.calibrate_report import as_json, as_text
+from tokwatt.config import load_config
 from tokwatt.economics.plan import Pace, Plan, ServerPlan
 from tokwatt.readings import PowerSource, Refused, Unavailable
 from tokwatt.snapshot import Given
@@ -197,6 +199,14 @@ async def test_the_report_says_what_it_means_and_how_to_use_it() -> None:
     assert "idle power (gpu): 90.0 W" in text
     assert "decode token, 4 at once" in text
     assert "phases: {method: weights, decode_to_prefill: 42.8" in text
+    advice = text[text.index("  servers:") :]
+    config, _ = load_config(
+        textwrap.dedent(advice).replace("- name: chat", "- name: chat\n    url: http://127.0.0.1:8000/metrics"),
+        "advice.yml",
+        power_specs={},
+        engines=(),
+    )
+    assert config.servers[0].phases.decode_to_prefill == pytest.approx(42.86, rel=0.01), "its advice is a configuration"
     said = json.loads(json.dumps(as_json("chat", outcome)))
     assert said["joules"]["gpu"]["per_prefill_token"]["value"] == pytest.approx(0.063, rel=0.02)
     assert said["decode_to_prefill"]["gpu"]["value"] == pytest.approx((10.2 / 4 + 0.15) / 0.063, rel=0.02)
