@@ -46,7 +46,12 @@ def window(*, gpu_coverage: float = 1.0, host_coverage: float = 1.0) -> LiveWind
         response_terms=ResponseTerms(150.0, 1.2, 150.0, 0.0003, {}),
     )
     rows = tuple(
-        BoundaryWindow(boundary, covered[boundary], watts[boundary] if boundary in trusted else None)
+        BoundaryWindow(
+            boundary,
+            covered[boundary],
+            power_watts=watts[boundary] if boundary in trusted else None,
+            error_ratio=0.051 if boundary in trusted else None,
+        )
         for boundary in Given
     )
     return LiveWindow(940.0, 1000.0, 60.0, rows, (model,))
