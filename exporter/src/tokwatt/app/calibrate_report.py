@@ -37,7 +37,7 @@ def as_text(name: str, outcome: Outcome) -> str:
         f"{name}: {outcome.engine} {outcome.engine_version}".rstrip(),
         held,
         *(
-            f"idle power ({boundary}): {idle.watts:.1f} W, {idle.half_width_watts:.1f} W apart before and after"
+            f"idle power ({boundary}): {idle.watts:.1f} W, {2 * idle.half_width_watts:.1f} W apart before and after"
             for boundary, idle in outcome.idle.items()
         ),
         "",
