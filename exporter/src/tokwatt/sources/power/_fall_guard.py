@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_MOST_WATTS: Final = 20_000.0  # of one meter whose counter wraps; a fall that would mean more is a reset
+_MOST_WATTS: Final = 10_000.0  # of one meter whose counter wraps; a fall that would mean more is a reset
 _LONGEST_PAUSE_PERIODS: Final = 3.5
 
 
@@ -34,6 +34,7 @@ class WrapGuard:
 
     def __init__(self, wraps_at_joules: float | None, period_seconds: float) -> None:
         self._wraps_at_joules = wraps_at_joules
+        self._period_seconds = period_seconds
         self._longest_pause_seconds = _LONGEST_PAUSE_PERIODS * period_seconds
         self._last: dict[str, tuple[float, float]] = {}
 
@@ -45,6 +46,6 @@ class WrapGuard:
             return self._wraps_at_joules
         seconds = at_seconds - last_seconds
         gained = self._wraps_at_joules - last_joules + joules
-        if seconds > self._longest_pause_seconds or gained > _MOST_WATTS * seconds:
+        if seconds > self._longest_pause_seconds or gained > _MOST_WATTS * max(seconds, self._period_seconds):
             return None
         return self._wraps_at_joules
