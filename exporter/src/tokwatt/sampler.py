@@ -18,7 +18,10 @@ from tokwatt.ledger.ledger import Ledger
 from tokwatt.ledger.overlap import contained
 from tokwatt.readings import (
     Clock,
+    CountReading,
+    CountSource,
     DeviceFailure,
+    EnergyCounter,
     PowerReading,
     PowerSource,
     PriceReading,
@@ -35,13 +38,15 @@ log = logging.getLogger("tokwatt.sampler")
 TOKENS_KIND = "tokens"
 POWER_KIND = "power"
 PRICE_KIND = "price"
+COUNTS_KIND = "responses"
 BUG_REASON = "bug"
+MOST_WAIT_SHARE = 0.1  # of a tick, between the servers' answers and the reading of the meters
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
 Sleep = Callable[[float], Awaitable[None]]
-Source = TokenSource | PowerSource | PriceSource
-Reading = PowerReading | ServerReading | PriceReading
+Source = TokenSource | PowerSource | PriceSource | CountSource
+Reading = PowerReading | ServerReading | PriceReading | CountReading
 
 
 @dataclass(slots=True)
@@ -102,6 +107,10 @@ class Sampler:
             self.books.prices.take(known)
         self._read_by_period(watched, source.period_seconds)
 
+    def watch_count(self, source: CountSource, target: str = "") -> None:
+        """Read an application's counter at each tick, after the servers."""
+        self._watch(source, COUNTS_KIND, target)
+
     def _read_by_period(self, watched: Watched, period_seconds: float | None) -> None:
         if period_seconds is not None:
             name = watched.source.name
@@ -161,14 +170,17 @@ class Sampler:
     async def tick(self) -> None:
         """Read the fast sources together, then settle and publish.
 
-        Meters follow the servers' answers at once: energy is interpolated to the instants of the token readings, and
-        the nearer a meter's reading the smaller the error of a burst in between. A source that has not answered after a
-        third of a tick is left to answer later: its reading counts in the next Snapshot, at the instant it was taken.
+        Meters follow the servers' answers as closely as the age of their numbers allows: energy is interpolated to the
+        instants of the token readings, and the nearer the smaller the error of a burst in between. A source that has
+        not answered after a third of a tick is left to answer later: its reading counts in the next Snapshot, at the
+        instant it was taken.
         Hundreds of servers are spread over the tick, each at its own instant of it: asked all at once, they would wait
         for each other and nobody could tell when each read its counters.
         """
-        for kind in (PRICE_KIND, TOKENS_KIND, POWER_KIND):
-            fast = [w for w in self._watched.values() if w.kind == kind and w.source.name not in self._timers]
+        for kinds in ((PRICE_KIND,), (TOKENS_KIND,), (POWER_KIND, COUNTS_KIND)):
+            if POWER_KIND in kinds and (wait := self._meters_wait_seconds()) > 0:
+                await self.sleep(wait)
+            fast = [w for w in self._watched.values() if w.kind in kinds and w.source.name not in self._timers]
             if len(fast) > STAGGER_ABOVE:
                 flights = [self._start_round(fast)]
             else:
@@ -176,6 +188,20 @@ class Sampler:
             if flights:
                 await asyncio.wait(flights, timeout=self.books.plan.tick_seconds / 3)
         self.publish_now()
+
+    def _meters_wait_seconds(self) -> float:
+        """How long meters are read after the servers.
+
+        It is the age that the meters' numbers have on average: so both hold for the same instant.
+        """
+        ages = [
+            info.precision.renewed_every_seconds / 2
+            for key, info in self.ledger.devices.items()
+            if isinstance(self.ledger.curves[key].last, EnergyCounter)
+            and info.meter.source in self._watched
+            and info.meter.source not in self._timers
+        ]
+        return min(max(ages, default=0.0), MOST_WAIT_SHARE * self.books.plan.tick_seconds)
 
     def _start_round(self, fast: Sequence[Watched]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._spread(fast), name="spread reads")
@@ -232,6 +258,8 @@ class Sampler:
         elif isinstance(reading, ServerReading):
             self.ledger.add_server(reading, pace.max_gap_seconds)
             watched.health = replace(watched.health, missing_series=reading.missing)
+        elif isinstance(reading, CountReading):
+            self.ledger.add_count(watched.source.name, reading, pace.max_gap_seconds)
         elif reading.failures and not reading.readings:  # every device failed: that is a source which does not answer
             first = reading.failures[0]
             self._failed(watched, first.error.reason, f"{first.device}: {first.error}", started)
@@ -292,8 +320,8 @@ class Sampler:
                 window_seconds=self.books.plan.window_seconds,
                 min_coverage=self.books.plan.min_coverage,
                 simulated=self.simulated,
-                servers=server_snapshots(self.books, now),
-                meters=meter_totals(self.books),
+                servers=server_snapshots(self.books, now, down),
+                meters=meter_totals(self.books, now, down),
                 devices=tuple(self.ledger.devices.values()),
                 sources=tuple(self._health(watched) for watched in self._watched.values()),
                 prices=price_snapshot(self.books, now),
@@ -307,6 +335,9 @@ class Sampler:
         if watched.kind == TOKENS_KIND:
             server = self.ledger.servers.get(name)
             resets, gap = (server.account.resets, server.gap_seconds) if server else (0, 0.0)
+        elif watched.kind == COUNTS_KIND:
+            count = self.ledger.counts.get(name)
+            resets, gap = (count.resets, count.gap_seconds) if count else (0, 0.0)
         else:
             curves = [curve for curve in self.ledger.curves.values() if curve.meter.source == name]
             resets = sum(curve.resets for curve in curves)
