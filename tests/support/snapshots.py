@@ -44,7 +44,12 @@ def window(*, gpu_coverage: float = 1.0, host_coverage: float = 1.0) -> LiveWind
         response_energy_joules={Given.FACILITY: 90.0},
     )
     rows = tuple(
-        BoundaryWindow(boundary, covered[boundary], watts[boundary] if boundary in trusted else None)
+        BoundaryWindow(
+            boundary,
+            covered[boundary],
+            power_watts=watts[boundary] if boundary in trusted else None,
+            error_ratio=0.051 if boundary in trusted else None,
+        )
         for boundary in Given
     )
     return LiveWindow(940.0, 1000.0, 60.0, rows, (model,))

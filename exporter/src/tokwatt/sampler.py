@@ -21,6 +21,7 @@ from tokwatt.readings import (
     CountReading,
     CountSource,
     DeviceFailure,
+    EnergyCounter,
     PowerReading,
     PowerSource,
     PriceReading,
@@ -39,6 +40,7 @@ POWER_KIND = "power"
 PRICE_KIND = "price"
 COUNTS_KIND = "responses"
 BUG_REASON = "bug"
+MOST_WAIT_SHARE = 0.1  # of a tick, between the servers' answers and the reading of the meters
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
@@ -168,13 +170,16 @@ class Sampler:
     async def tick(self) -> None:
         """Read the fast sources together, then settle and publish.
 
-        Meters follow the servers' answers at once: energy is interpolated to the instants of the token readings, and
-        the nearer a meter's reading the smaller the error of a burst in between. A source that has not answered after a
-        third of a tick is left to answer later: its reading counts in the next Snapshot, at the instant it was taken.
+        Meters follow the servers' answers as closely as the age of their numbers allows: energy is interpolated to the
+        instants of the token readings, and the nearer the smaller the error of a burst in between. A source that has
+        not answered after a third of a tick is left to answer later: its reading counts in the next Snapshot, at the
+        instant it was taken.
         Hundreds of servers are spread over the tick, each at its own instant of it: asked all at once, they would wait
         for each other and nobody could tell when each read its counters.
         """
         for kinds in ((PRICE_KIND,), (TOKENS_KIND,), (POWER_KIND, COUNTS_KIND)):
+            if POWER_KIND in kinds and (wait := self._meters_wait_seconds()) > 0:
+                await self.sleep(wait)
             fast = [w for w in self._watched.values() if w.kind in kinds and w.source.name not in self._timers]
             if len(fast) > STAGGER_ABOVE:
                 flights = [self._start_round(fast)]
@@ -183,6 +188,20 @@ class Sampler:
             if flights:
                 await asyncio.wait(flights, timeout=self.books.plan.tick_seconds / 3)
         self.publish_now()
+
+    def _meters_wait_seconds(self) -> float:
+        """How long meters are read after the servers.
+
+        It is the age that the meters' numbers have on average: so both hold for the same instant.
+        """
+        ages = [
+            info.precision.renewed_every_seconds / 2
+            for key, info in self.ledger.devices.items()
+            if isinstance(self.ledger.curves[key].last, EnergyCounter)
+            and info.meter.source in self._watched
+            and info.meter.source not in self._timers
+        ]
+        return min(max(ages, default=0.0), MOST_WAIT_SHARE * self.books.plan.tick_seconds)
 
     def _start_round(self, fast: Sequence[Watched]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._spread(fast), name="spread reads")

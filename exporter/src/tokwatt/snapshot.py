@@ -73,6 +73,7 @@ class BoundaryWindow:
     boundary: Given
     coverage_ratio: float  # part of the window in which tokens and this boundary's energy were both measured
     power_watts: float | None  # None below min_coverage
+    error_ratio: float | None = None  # half-width of the 90 % interval of the energy, as a share; None as for power
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tokwatt.economics.books import Books
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
 from tokwatt.readings import Clock, CountSource, PowerSource, PriceSource, TokenSource
-from tokwatt.sampler import ReloadState, Sampler
+from tokwatt.sampler import ReloadState, Sampler, Sleep
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import TokenSpec
 
@@ -37,6 +37,7 @@ class Exporter:
         clock: Clock = time.monotonic,
         wall_clock: Clock = time.time,
         exposition: Exposition | None = None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.face = Face(exposition or Exposition())
         self._setup = setup
@@ -50,6 +51,7 @@ class Exporter:
             clock,
             wall_clock,
             self.face.publish,
+            sleep,
             simulated=setup.simulated,
             reload_state=ReloadState(successful=True, at_unix_seconds=wall_clock()),
         )

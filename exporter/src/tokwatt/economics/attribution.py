@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tokwatt.economics.claims import claims_on_hosts, claims_on_outlets, splits_of_gpus
+from tokwatt.economics.error import EdgeError, EnergySums, edge_error, interval_error, sum_of
 from tokwatt.economics.ownership import Ownership, resolve
 from tokwatt.economics.phases.segments import Segment, Segments
 from tokwatt.economics.plan import Plan
@@ -22,7 +23,7 @@ from tokwatt.economics.token_lines import TokenLines
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import DeviceKey, Ledger
 from tokwatt.ledger.line import Line, Stretch
-from tokwatt.readings import Boundary, OwnersReading, ServerGpus
+from tokwatt.readings import Boundary, OwnersReading, Precision, ServerGpus
 from tokwatt.snapshot import Given
 
 GIVEN_OF: Mapping[Boundary, Given] = {
@@ -238,11 +239,21 @@ class Attribution:
 
     def overdue(self, curve: EnergyCurve, at_seconds: float, now_seconds: float, down: frozenset[str]) -> bool:
         """Whether a reading beyond `at_seconds` should have come by now: waiting on would only delay the others."""
-        pace = self._plan.pace(curve.meter.source)
-        patience = pace.period_seconds + pace.timeout_seconds + self._plan.tick_seconds
+        patience = self.patience_seconds(curve) + self._plan.tick_seconds
         if curve.meter.source in down:
             patience = min(patience, 3.5 * self._plan.tick_seconds)
         return now_seconds - at_seconds > patience
+
+    def patience_seconds(self, curve: EnergyCurve) -> float:
+        """How long after an instant a meter's reading beyond it usually comes, at the latest.
+
+        What is read on a timer through an exporter's or a Prometheus server's memory may pause for longer than the
+        timer, and arrive up to one more period old.
+        """
+        pace = self._plan.pace(curve.meter.source)
+        if pace.period_seconds <= self._plan.tick_seconds:
+            return pace.period_seconds + pace.timeout_seconds
+        return max(pace.period_seconds, curve.pause_seconds) + pace.period_seconds + pace.timeout_seconds
 
     # Windows
 
@@ -283,11 +294,36 @@ class Attribution:
             joules += line.at(end_seconds) - line.at(start_seconds)
         return joules
 
+    def interval_errors(self, server: str, boundary: Given, start_seconds: float, end_seconds: float) -> EnergySums:
+        """Return what the meters declare of the energy given in (start, end]; call it where `given_joules` knows it."""
+        return sum_of(
+            interval_error(
+                self._ledger.curves[key],
+                self._line(server, key, self._epochs[-1]),
+                self._precision(key),
+                start_seconds,
+                end_seconds,
+            )
+            for key in self.keys(server, boundary)
+        )
+
+    def edge_errors(self, server: str, boundary: Given, at_seconds: float) -> EdgeError:
+        """Return how wrong the energy given up to an instant may be because of when and how meters were read."""
+        error = EdgeError()
+        for key in self.keys(server, boundary):
+            given = self._line(server, key, self._epochs[-1])
+            error = error.plus(edge_error(self._ledger.curves[key], given, self._precision(key), at_seconds))
+        return error
+
+    def _precision(self, key: DeviceKey) -> Precision:
+        info = self._ledger.devices.get(key)
+        return info.precision if info is not None else Precision(gain_ratio=0.05)
+
     def forget_before(self, at_seconds: float) -> None:
         """Drop history that no frontier and no window needs any more."""
         for key, curve in self._ledger.curves.items():
             upto = min(at_seconds, self.devices[key].frontier_seconds)
-            curve.line.forget_before(upto)
+            curve.forget_before(upto)
             for epoch in self._epochs:
                 split = epoch.splits.get(key)
                 for line in split.lines.values() if split else ():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
+from tokwatt.economics.error import NO_ERRORS, EdgeError, EnergySums
 from tokwatt.economics.intervals import between
 from tokwatt.economics.load import LoadMeter
 from tokwatt.economics.phases.book import PhaseBook
@@ -122,7 +123,8 @@ class Books:
             account.phase_window.settle(account.phases.segments)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
-        oldest = now_seconds - max(60.0, self.plan.window_seconds)
+        lags = [self.attribution.patience_seconds(curve) for curve in self.ledger.curves.values()]
+        oldest = now_seconds - max(60.0, self.plan.window_seconds) - max(lags, default=0.0)
         self._forget_before(max(needed, oldest), oldest)
 
     def _forget_before(self, at_seconds: float, oldest_seconds: float) -> None:
@@ -260,7 +262,8 @@ class Books:
         tallies = last.tallies if last else {}
         if before is not None and cut.at_seconds - before.at_seconds <= ledger.max_gap_seconds:
             tallies = self._tallies(account.plan.name, tallies, before, cut)
-        point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight)
+        edges = self._edge_errors(account.plan.name, cut)
+        point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight, edges)
         account.window.append(point)
         account.phase_window.offer(last, point)
         if self.plan.load_distribution:
@@ -275,22 +278,37 @@ class Books:
             return
         account.load.add(interval, self._boundaries(account.plan.name))
 
+    def _edge_errors(self, name: str, cut: Cut) -> Mapping[str, EdgeError]:
+        errors: dict[str, EdgeError] = {}
+        for boundary in MEASURED:
+            if self.attribution.keys(name, boundary):
+                edge = self.attribution.edge_errors(name, boundary, cut.at_seconds)
+                errors[boundary] = edge.with_uncertain_instant(cut.uncertainty_seconds)
+        basis = self.energy_basis(name)
+        if basis is not None and basis is not Given.GPU:
+            errors[Given.FACILITY] = errors[basis].times(self.prices.pue(basis, cut.at_seconds))
+        return errors
+
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
         start, end = before.at_seconds, cut.at_seconds
         seconds = end - start
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
+        errors: dict[str, EnergySums] = {}
         for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
                 joules[boundary] = self.attribution.given_joules(name, boundary, start, end)
+                errors[boundary] = self.attribution.interval_errors(name, boundary, start, end)
         basis = self.energy_basis(name)
-        if basis is not None and basis is not Given.GPU and joules.get(basis) is not None:
-            given = self._given(name, basis)
-            joules[Given.FACILITY] = self.prices.facility_joules_between(basis, start, end, given)
+        measured = joules.get(basis) if basis else None
+        if basis is not None and basis is not Given.GPU and measured is not None:
+            facility = self.prices.facility_joules_between(basis, start, end, self._given(name, basis))
+            joules[Given.FACILITY] = facility
+            errors[Given.FACILITY] = errors[basis].times((facility or 0.0) / (measured or 1.0))
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
-                updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens)
+                updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens, errors.get(key, NO_ERRORS))
         dollars = self._interval_dollars(name, start, end)
         if dollars is not None:
             updated[COST] = updated.get(COST, Tally()).plus(seconds, 0.0, dollars, tokens)
@@ -334,8 +352,8 @@ class Books:
 
     def _fresh_until(self, name: str, now_seconds: float) -> float:
         """Instant up to which readings of a server and its meters should have come by now."""
-        paces = [self.plan.pace(self.ledger.curves[key].meter.source) for key in self._all_keys(name)]
-        lag = max((pace.period_seconds + pace.timeout_seconds for pace in paces), default=0.0)
+        curves = [self.ledger.curves[key] for key in self._all_keys(name)]
+        lag = max((self.attribution.patience_seconds(curve) for curve in curves), default=0.0)
         return now_seconds - lag - 2 * self.plan.tick_seconds
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:

@@ -55,7 +55,12 @@ def _rows(sums: WindowSums) -> list[tuple[str, bool]]:
 
 def _boundary(sums: WindowSums, trusted: Mapping[str, Tally], boundary: Given) -> BoundaryWindow:
     tally = trusted.get(boundary)
-    return BoundaryWindow(boundary, sums.coverage_ratio(boundary), tally.joules / tally.seconds if tally else None)
+    return BoundaryWindow(
+        boundary,
+        coverage_ratio=sums.coverage_ratio(boundary),
+        power_watts=tally.joules / tally.seconds if tally else None,
+        error_ratio=sums.error_ratios.get(boundary) if tally else None,
+    )
 
 
 def _model(model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, response: PerResponse | None) -> ModelWindow:

@@ -144,6 +144,12 @@ LIVE: Final[tuple[Family, ...]] = (
         live.coverage,
     ),
     gauge(
+        "tokwatt_energy_error_ratio",
+        ("server", "boundary"),
+        "Half-width of the 90 % interval of the live window's energy, as a share of it; absent below min_coverage.",
+        live.energy_error,
+    ),
+    gauge(
         "tokwatt_window_seconds",
         ("server",),
         'Length of the live window. Wider than configured where tokwatt_server_info says output="at_finish".',

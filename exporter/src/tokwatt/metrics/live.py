@@ -107,6 +107,14 @@ def coverage(snapshot: Snapshot) -> Iterable[Sample]:
             yield {"server": server.name, "boundary": row.boundary.value}, row.coverage_ratio
 
 
+def energy_error(snapshot: Snapshot) -> Iterable[Sample]:
+    """Half-width of the 90 % interval of the window's energy by boundary, as a share of it."""
+    for server in snapshot.servers:
+        for row in server.window.boundaries if server.window else ():
+            if row.error_ratio is not None:
+                yield {"server": server.name, "boundary": row.boundary.value}, row.error_ratio
+
+
 def window_length(snapshot: Snapshot) -> Iterable[Sample]:
     """Length of the live window."""
     for server in snapshot.servers:

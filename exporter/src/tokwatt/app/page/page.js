@@ -827,6 +827,9 @@ function windowText(snapshot, server) {
   return `Window ${duration(end - start)} (set: ${duration(snapshot.window_seconds)}), ended ${ended} ago; tokens measured in ${duration(covered)} of it.`;
 }
 
+/** The 90 % interval of a boundary's energy in the window. */
+const errorText = (row) => (isNumber(row?.error_ratio) ? `± ${(100 * row.error_ratio).toPrecision(2)} %` : "");
+
 function powerRows(snapshot, server) {
   const rows = measuredBoundaries(server)
     .reverse()
@@ -838,7 +841,7 @@ function powerRows(snapshot, server) {
         key: boundary,
         cells: [
           BOUNDARY_NAMES[boundary],
-          watts(row?.power_watts),
+          { text: watts(row?.power_watts), note: errorText(row) },
           {
             text: coveragePercent(row?.coverage_ratio),
             note: covered ? "" : needs(snapshot),

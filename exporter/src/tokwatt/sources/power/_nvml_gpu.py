@@ -153,7 +153,9 @@ class Gpu:
 
     def _take(self, way: _Way) -> tuple[EnergyReading, ...]:
         if not way.is_power:
-            millijoules, at_seconds = self._timed(way)
+            millijoules, asked_at_seconds = self._timed(way)
+            # the counter shows what it was at its last refresh, which is half of a period ago on average
+            at_seconds = asked_at_seconds - NVML_COUNTER.renewed_every_seconds / 2
             self._counter = EnergyCounter(self._info.meter, millijoules * JOULES_PER_MILLIJOULE, at_seconds)
             if self._check.is_frozen:
                 hint = "meter the host instead, and update the driver"
