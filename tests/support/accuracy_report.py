@@ -51,10 +51,12 @@ class Outcome:
 
     seen: list[Seen] = field(default_factory=list)
     naive: list[tuple[str, float, float]] = field(default_factory=list)
+    not_compared: int = 0
 
     def add(self, other: Outcome) -> None:
         self.seen += other.seen
         self.naive += other.naive
+        self.not_compared += other.not_compared
 
 
 def after(drawn: Scenario) -> Scenario:
@@ -75,6 +77,7 @@ def play(seed: int, parts: Sequence[Part] = PARTS, *, waits_after: bool = False)
             continue
         one = run(drawn, part.methods, part.window_seconds, part.seconds)
         outcome.seen += one.seen
+        outcome.not_compared += one.not_compared
         if COUNTER in part.methods:
             name = "naive" if drawn.lag == Lag() else "naive, late"
             outcome.naive += [(name, part.window_seconds, error) for error in one.naive_errors]
@@ -154,6 +157,8 @@ def table(outcome: Outcome) -> str:
             cells += [f"{row.coverage:.1%}", f"{row.timing_coverage:.1%}"]
             cells.append(f"±{row.half_width:.2%}, ±{row.timing_half_width:.2%}")
         lines.append("| " + " | ".join(cells) + " |")
+    share = outcome.not_compared / max(1, outcome.not_compared + len(outcome.seen))
+    lines.append(f"\nLeft out: {share:.1%} of windows, whose coverage says that an outage of a meter is left out.")
     return "\n".join(lines)
 
 

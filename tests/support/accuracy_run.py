@@ -28,6 +28,7 @@ from tokwatt.sources.tokens.scraper import TokenScraper
 
 GIVEN = {Boundary.GPU: Given.GPU, Boundary.HOST: Given.HOST}
 MAX_GAP_PERIODS = 3.5  # as the contract bridges
+COVERAGE_SECONDS = 0.5  # by which covered time and the truth's may differ
 WARM_UP_WINDOWS = 1.3
 
 
@@ -76,11 +77,11 @@ class Cut:
     tokens: tuple[float, float]
 
 
-def _between(start: Cut, end: Cut, host: bool) -> tuple[float, float, float, float]:
-    """True joules and tokens between true instants, then both between the instants taken."""
+def _between(start: Cut, end: Cut, host: bool) -> tuple[float, ...]:
+    """Seconds, true joules and tokens between true instants, then both between the instants taken."""
     before, after = (start.host_joules, end.host_joules) if host else (start.gpu_joules, end.gpu_joules)
     tokens = (end.tokens[0] - start.tokens[0], end.tokens[1] - start.tokens[1])
-    return after[0] - before[0], tokens[0], after[1] - before[1], tokens[1]
+    return end.at - start.at, after[0] - before[0], tokens[0], after[1] - before[1], tokens[1]
 
 
 class Shared:
@@ -152,6 +153,7 @@ class Run:
         self.naive = Naive(window_seconds)
         self.published: list[Snapshot] = []
         self.seen: list[Seen] = []
+        self.not_compared = 0  # windows in which the product covers less than it could: its coverage says so
         self.naive_errors: list[float] = []
         self._binding = nvml_of(self.machinery, "naive")
         self._binding.nvmlInit()
@@ -211,8 +213,11 @@ class Run:
         if boundary is None or boundary.power_watts is None or not window.models:
             return
         ratio = window.models[0].output_tokens_per_joule.get(boundary.boundary)
-        joules, made, shown_joules, shown_made = self._truth(method, window)
+        covered, joules, made, shown_joules, shown_made = self._truth(method, window)
         if not ratio or made < 1.0 or shown_made < 1.0:
+            return
+        if abs(covered - boundary.coverage_ratio * (window.end_seconds - window.start_seconds)) > COVERAGE_SECONDS:
+            self.not_compared += 1
             return
         gain = self.machinery.drawn.gain(method.name)
         energy_error = made / ratio / joules - 1
@@ -229,10 +234,11 @@ class Run:
             )
         )
 
-    def _truth(self, method: Method, window: LiveWindow) -> tuple[float, float, float, float]:
-        """Joules and tokens of the window without its gaps (what the product says that it covers).
+    def _truth(self, method: Method, window: LiveWindow) -> tuple[float, ...]:
+        """Seconds, joules and tokens of the window without its gaps: what the product should cover.
 
-        Twice: between the instants that the tokens were really read at, and between those that the product took.
+        Joules and tokens twice: between the instants that the tokens were really read at, and between those that the
+        product took.
         """
         cuts = self.shared.cuts
         first = bisect_left(cuts, window.start_seconds, key=lambda cut: cut.at)
@@ -243,7 +249,7 @@ class Run:
         for earlier, later in pairwise(cuts[first : last + 1]):
             if later.at - earlier.at > MAX_GAP_PERIODS or any(a < later.at and b > earlier.at for a, b in gaps):
                 lost = _between(earlier, later, host)
-                found = (found[0] - lost[0], found[1] - lost[1], found[2] - lost[2], found[3] - lost[3])
+                found = tuple(whole - part for whole, part in zip(found, lost, strict=True))
         return found
 
     def _meter_gaps(self, method: Method) -> list[tuple[float, float]]:
