@@ -71,8 +71,9 @@ def edge_error(curve: EnergyCurve, given: Line, precision: Precision, at_seconds
     change = share * max(after, abs(piece.slope - piece.slope_before))
     stray = curve.scatter.stray_joules(part, seconds, change)
     if isinstance(curve.last, EnergyCounter):
+        # whole, also in the middle between two readings: their ages are alike where two timers drift past each other
         reading = _UNIFORM * ((watts * age) ** 2 + (share * precision.resolution_joules) ** 2)
-        return EdgeError(reading * (part**2 + (1 - part) ** 2), stray, 0.0, watts)
+        return EdgeError(reading, stray, 0.0, watts)
     return EdgeError(0.0, stray, watts * age, watts)
 
 

@@ -14,6 +14,10 @@ from typing import Final
 
 MEMORY_WEIGHT: Final = 0.15  # of the newest value in how restless the power is of late
 SLOW_MEMORY_WEIGHT: Final = 0.03  # of the newest value in what tells one kind of load from another
+VALUES_THAT_TELL: Final = 60
+# A deviation from few values is itself uncertain: as Student's t, 1 + 1.85 / n wider; the running mean holds 12 values.
+FEW_VALUES: Final = 12
+FEW_VALUES_FACTOR: Final = 1.85
 WANDERING, FORGETTING = 1 / 2, 3 / 4  # distance over change
 
 
@@ -25,6 +29,7 @@ class Scatter:
     distance: float = 0.0
     _slow_change: float = 0.0
     _slow_distance: float = 0.0
+    _taken: int = 0
     _last: tuple[float, float] | None = None  # (instant, watts)
     _before: tuple[float, float] | None = None
 
@@ -33,11 +38,13 @@ class Scatter:
         last, before = self._last, self._before
         if last is not None:
             change = (watts - last[1]) ** 2
-            self.change += MEMORY_WEIGHT * (change - self.change)
+            self._taken += 1
+            weight = max(MEMORY_WEIGHT, 1 / self._taken)  # a plain mean at first
+            self.change += weight * (change - self.change)
             if before is not None:
                 part = (last[0] - before[0]) / (at_seconds - before[0])
                 distance = (last[1] - before[1] - part * (watts - before[1])) ** 2
-                self.distance += MEMORY_WEIGHT * (distance - self.distance)
+                self.distance += weight * (distance - self.distance)
                 self._slow_distance += SLOW_MEMORY_WEIGHT * (distance - self._slow_distance)
                 self._slow_change += SLOW_MEMORY_WEIGHT * (change - self._slow_change)
         self._before, self._last = last, (at_seconds, watts)
@@ -48,18 +55,23 @@ class Scatter:
 
     @property
     def forgetful(self) -> float:
-        """Kind of load: 0 for a power that wanders or is smooth, 1 for one that forgets itself between two values."""
+        """Kind of load: 0 for a power that wanders or is smooth, 1 for one that forgets itself between two values.
+
+        Until many values were seen the worse is assumed.
+        """
         if self._slow_change <= 0:
             return 0.0
         ratio = self._slow_distance / self._slow_change
-        return min(1.0, max(0.0, (ratio - WANDERING) / (FORGETTING - WANDERING)))
+        seen = min(1.0, max(0.0, (ratio - WANDERING) / (FORGETTING - WANDERING)))
+        return 1.0 - min(1.0, self._taken / VALUES_THAT_TELL) * (1.0 - seen)
 
     def missed_square_joules(self, seconds: float) -> float:
         """Variance of the energy that a trapezoid between two samples misses.
 
         (seconds x distance)^2 times 2/3 where the power forgets itself, times 1/6 where it wanders.
         """
-        return (1 / 6 + self.forgetful / 2) * self.distance * seconds * seconds
+        few = 1 + FEW_VALUES_FACTOR / min(max(self._taken, 1), FEW_VALUES)
+        return few**2 * (1 / 6 + self.forgetful / 2) * self.distance * seconds * seconds
 
     def stray_joules(self, part: float, seconds: float, change_watts: float) -> float:
         """Standard deviation of the energy from a straight line, at a part (0 to 1) between two readings.
