@@ -39,15 +39,34 @@ class IpmiLike:
     timeout_seconds: float = field(default=3.0, metadata={"help": "longest wait", "unit": "seconds"})
 
 
+@dataclass(frozen=True, slots=True)
+class RedfishLike:
+    host: str = field(metadata={"help": "address of the BMC"})
+
+
+@dataclass(frozen=True, slots=True)
+class InBandLike:
+    timeout_seconds: float = field(default=1.0, metadata={"help": "longest wait", "unit": "s"})
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLike:
+    boundary: Boundary = field(metadata={"help": "what it contains"})
+    url: str = field(default="", metadata={"help": "its page"})
+
+
 def _open(options: object, context: SourceContext) -> PowerSource:
     raise AssertionError("loading a configuration opens nothing")
 
 
-def _spec(name: str, options: type, boundary: Boundary, *, detect: bool) -> PowerSourceSpec:
-    return PowerSourceSpec(name, f"Reads {name}.", "nothing", (boundary,), options, _open, detect=detect)
+def _spec(name: str, options: type, *boundaries: Boundary, detect: bool) -> PowerSourceSpec:
+    return PowerSourceSpec(name, f"Reads {name}.", "nothing", boundaries, options, _open, detect=detect)
 
 
 POWER_SPECS = {
     "nvml": _spec("nvml", NvmlLike, Boundary.GPU, detect=True),
     "ipmi": _spec("ipmi", IpmiLike, Boundary.HOST, detect=False),
+    "redfish": _spec("redfish", RedfishLike, Boundary.HOST, detect=False),
+    "ipmi_local": _spec("ipmi_local", InBandLike, Boundary.HOST, detect=True),
+    "series": _spec("series", SeriesLike, *Boundary, detect=False),
 }

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, UNKNOWN = 999 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, UNKNOWN = 999 };
 enum { MAX_GPUS = 16 };
 
 /* Mirrored field by field in nvml_double.py. All members are 8 bytes wide, so no padding. */
@@ -27,6 +27,8 @@ struct gpu {
     int64_t field_energy_code, field_instant_code, field_module_code, field_average_code;
     int64_t architecture;
     int64_t uuid_number;
+    int64_t persistence_off;
+    int64_t slices;         /* MIG: enabled with so many slices where above 0 */
     uint64_t energy_calls, power_calls; /* counted here, read by the test */
     char name[64];
 };
@@ -48,6 +50,8 @@ typedef struct { unsigned field, scope; long long timestamp, latency; int type; 
 typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char bus_id[32]; } pci_info;
 
 static struct state *state;
+enum { MAX_SLICES = 7 };
+static char slice_handles[MAX_GPUS][MAX_SLICES]; /* the address of a cell is the handle of a slice */
 static int references;
 
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return (double)t.tv_sec + (double)t.tv_nsec * 1e-9; }
@@ -105,7 +109,48 @@ ret nvmlDeviceGetHandleByIndex_v2(unsigned index, handle *h) {
     *h = &state->gpus[index];
     return (ret)state->gpus[index].open_code;
 }
+static int slice_of(handle h, long *gpu, long *slice) {
+    long offset = (char *)h - &slice_handles[0][0];
+    *gpu = offset / MAX_SLICES;
+    *slice = offset % MAX_SLICES;
+    return offset >= 0 && offset < (long)sizeof slice_handles;
+}
+ret nvmlDeviceGetPersistenceMode(handle h, unsigned *on) { ret code = check(h); if (!code) *on = !h->persistence_off; return code; }
+ret nvmlDeviceGetMigMode(handle h, unsigned *current, unsigned *pending) {
+    ret code = check(h);
+    if (!code) *current = *pending = h->slices > 0;
+    return code;
+}
+ret nvmlDeviceGetMaxMigDeviceCount(handle h, unsigned *count) { ret code = check(h); if (!code) *count = MAX_SLICES; return code; }
+ret nvmlDeviceGetMigDeviceHandleByIndex(handle h, unsigned index, handle *slice) {
+    ret code = check(h);
+    if (code) return code;
+    if (index >= h->slices) return NOT_FOUND;
+    *slice = (handle)&slice_handles[h - state->gpus][index];
+    return SUCCESS;
+}
+ret nvmlDeviceGetHandleByUUID(const char *uuid, handle *h) {
+    long gpu, slice;
+    if (!state) return UNINITIALIZED;
+    if (sscanf(uuid, "MIG-00000000-0000-0000-0000-%06ld%06ld", &gpu, &slice) == 2 && gpu < (long)state->count && slice < state->gpus[gpu].slices) {
+        *h = (handle)&slice_handles[gpu][slice];
+        return SUCCESS;
+    }
+    if (sscanf(uuid, "GPU-00000000-0000-0000-0000-%012ld", &gpu) == 1)
+        for (unsigned i = 0; i < state->count; i++)
+            if (state->gpus[i].uuid_number == gpu) { *h = &state->gpus[i]; return SUCCESS; }
+    return NOT_FOUND;
+}
+ret nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle h, handle *parent) {
+    long gpu, slice;
+    if (!state) return UNINITIALIZED;
+    if (!slice_of(h, &gpu, &slice)) return INVALID_ARGUMENT;
+    *parent = &state->gpus[gpu];
+    return SUCCESS;
+}
 ret nvmlDeviceGetUUID(handle h, char *text, unsigned size) {
+    long gpu, slice;
+    if (slice_of(h, &gpu, &slice)) { snprintf(text, size, "MIG-00000000-0000-0000-0000-%06ld%06ld", gpu, slice); return SUCCESS; }
     ret code = check(h);
     if (!code) snprintf(text, size, "GPU-00000000-0000-0000-0000-%012lld", (long long)h->uuid_number);
     return code;

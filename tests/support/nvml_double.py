@@ -49,6 +49,8 @@ class _Gpu(ctypes.Structure):
         ("field_average_code", ctypes.c_int64),
         ("architecture", ctypes.c_int64),
         ("uuid_number", ctypes.c_int64),
+        ("persistence_off", ctypes.c_int64),
+        ("slices", ctypes.c_int64),
         ("energy_calls", ctypes.c_uint64),
         ("power_calls", ctypes.c_uint64),
         ("name", ctypes.c_char * 64),
@@ -126,6 +128,19 @@ class NvmlDouble:
     @staticmethod
     def uuid(gpu: int) -> str:
         return f"GPU-00000000-0000-0000-0000-{gpu:012d}"
+
+    @staticmethod
+    def slice_uuid(gpu: int, number: int) -> str:
+        """Name of a MIG slice."""
+        return f"MIG-00000000-0000-0000-0000-{gpu:06d}{number:06d}"
+
+    def set_slices(self, gpu: int, count: int) -> None:
+        """Enable MIG with so many slices; 0 disables it."""
+        self._state.gpus[gpu].slices = count
+
+    def set_persistence(self, gpu: int, *, on: bool) -> None:
+        """Set the persistence mode; it is on unless set."""
+        self._state.gpus[gpu].persistence_off = not on
 
     def set_watts(self, gpu: int, watts: float) -> None:
         """Change the power of a GPU now."""

@@ -57,3 +57,8 @@ def tokens(
     }
     counters = tuple(CounterSample(q, model, f"{q}/{model}", v) for q, v in values.items() if v is not None)
     return ServerReading(server, at, uncertainty, counters, requests_running=running, requests_waiting=0, engine="test")
+
+
+def outlet_pass(at: float, watts: float, name: str = "pdu") -> PowerReading:
+    meter = Meter(name, Boundary.OUTLET, name, Fidelity.LOW, Method.INTEGRATED)
+    return PowerReading((PowerSample(meter, watts, at),), (DeviceInfo(meter, "test outlet"),))

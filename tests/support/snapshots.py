@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tokwatt.readings import Boundary, DeviceInfo, Fidelity, Meter, Method
+from tokwatt.readings import Boundary, DeviceInfo, Fidelity, Meter, Method, Precision
 from tokwatt.snapshot import (
     BoundaryWindow,
     Component,
@@ -115,7 +115,16 @@ def snapshot(*, at_seconds: float = 1000.0) -> Snapshot:
         simulated=True,
         servers=(chat(), silent()),
         meters=(MeterTotal(GPU_METER, 1_250_000.0, 250_000.0), MeterTotal(BMC_METER, 1_500_000.0, 300_000.0)),
-        devices=(DeviceInfo(GPU_METER, f"Accelerator {HOSTILE}", 0, (("driver_version", "580.0"),)),),
+        devices=(
+            DeviceInfo(
+                GPU_METER,
+                f"Accelerator {HOSTILE}",
+                0,
+                (("driver_version", "580.0"),),
+                Precision(0.05, resolution_joules=0.001, renewed_every_seconds=0.1),
+                counter_to_power_ratio=0.98,
+            ),
+        ),
         sources=(
             SourceHealth("chat", "tokens", True, "", "", 0.004, unix - 0.1, {"timeout": 2}, 1, 3.5, ("vllm:x_total",)),
             SourceHealth("silent", "tokens", False, "refused", f"connection refused {HOSTILE}", errors={"refused": 9}),

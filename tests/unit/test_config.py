@@ -11,16 +11,20 @@ from tokwatt.config import (
     CapacityPrice,
     Config,
     ConfigError,
+    CounterConfig,
     ElectricityPrice,
+    GpuRule,
     GpuSelection,
     ListenAddress,
     MeterConfig,
     Prices,
     ResponseConfig,
+    RestRule,
     Role,
     ServerConfig,
     environment_defaults,
     load_config,
+    mig_slices_of,
     read_config,
 )
 
@@ -122,6 +126,15 @@ def test_every_setting_reaches_its_field():
     assert bmc.options == IpmiLike("192.0.2.7", "monitor", password_env="BMC_PASSWORD", privilege=Privilege.OPERATOR)
     assert config.prices == Prices(None, ElectricityPrice(0), 1.25)
     assert config.responses[0] == ResponseConfig("guard", 1, 0, 0)
+
+
+def test_responses_measured_by_a_counter_and_by_support_servers():
+    config, warnings = load((FIXTURES / "valid" / "responses.yml").read_text(encoding="utf-8"))
+    counter = CounterConfig("http://127.0.0.1:9000/metrics", "accepted_answers_total", {"service": "chat"}, 2)
+    assert warnings == ()
+    assert config.responses == (ResponseConfig("chat", meaningful=counter, support=("guardrail",)),)
+    assert config.responses[0].counter_name == "chat/meaningful"
+    assert ResponseConfig("chat").counter_name == ""
 
 
 def test_an_empty_file_is_every_default():
@@ -293,3 +306,49 @@ plain_values = st.recursive(
 def test_any_structure_gives_a_configuration_or_its_mistakes(tree):
     config, mistakes = outcome(json.dumps(tree))
     assert (config is None) == bool(mistakes)
+
+
+def warnings_of(text):
+    return [str(warning) for warning in load(text)[1]]
+
+
+TWO_SERVERS = "servers: [{name: a, url: 'http://h:1/m', gpus: [0]}, {name: b, url: 'http://h:2/m', gpus: [0, 1]}]\n"
+
+
+def test_a_gpu_may_be_listed_twice_where_a_rule_divides_it():
+    assert "list each GPU once, or name a rule" in str(mistakes_of(TWO_SERVERS)[0])
+    config, warnings = load(TWO_SERVERS + "sharing: {gpu: tokens, host_rest: gpu_energy}")
+    assert (config.sharing.gpu, config.sharing.host_rest) == (GpuRule.TOKENS, RestRule.GPU_ENERGY)
+    assert warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("profile", "slices"), [("3g.40gb", 3), ("1g.10gb+me", 1), ("1c.3g.20gb", 1), ("7g.80gb", 7), ("MIG 2g.24gb", 2)]
+)
+def test_compute_slices_of_mig_profiles(profile, slices):
+    assert mig_slices_of(profile) == slices
+
+
+def test_several_host_meters_of_one_server_are_warned_of_unless_the_configuration_says_whose_they_are():
+    one, other = "{source: ipmi, name: a, host: h1, username: u", "{source: series, name: b, boundary: host"
+    meters = "meters: [%s%s}, %s%s}]\n"
+    assert "the energy of 2 host meters adds up: a, b" in warnings_of(CHAT + meters % (one, "", other, ""))[0]
+    assert not warnings_of(CHAT + meters % (one, ", machine: node1", other, ", machine: node2"))
+    named = CHAT.replace("name: chat", "name: chat, hosts: [a, b]")
+    assert not warnings_of(named + meters % (one, "", other, ""))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "refused"),
+    [
+        ("ipmi, host: h, username: u", "redfish, host: h", True),
+        ("ipmi, host: h, username: u", "redfish, host: g", False),
+        ("ipmi, host: 127.0.0.1, username: u", "redfish, host: 127.0.0.1", False),  # two tunnels
+        ("ipmi, host: h, username: u", "ipmi, host: h, port: 6230, username: u", False),  # a router's two ports
+        ("ipmi_local", "ipmi, host: h, username: u", False),  # nobody can tell: a warning only
+    ],
+)
+def test_two_host_meters_of_one_machine_are_refused(one, other, refused):
+    text = f"meters: [{{source: {one}, name: a}}, {{source: {other}, name: b}}]"
+    found = outcome(text)[1]
+    assert ["count twice" in mistake for mistake in found] == [True] * refused

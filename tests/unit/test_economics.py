@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from support.readings import gpu_pass, host_pass, tokens
 
 from tokwatt.economics.books import Books
-from tokwatt.economics.host_split import Share, shares
 from tokwatt.economics.picture import meter_totals, server_snapshots
 from tokwatt.economics.plan import Capacity, Pace, Plan, Prices, ResponsePlan, ServerPlan
+from tokwatt.economics.split import Share, shares
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.readings import Boundary, ServerReading
 from tokwatt.snapshot import Component, Given, Phase, ServerSnapshot

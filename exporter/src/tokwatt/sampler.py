@@ -15,8 +15,11 @@ from dataclasses import dataclass, field, replace
 from tokwatt.economics.books import Books
 from tokwatt.economics.picture import meter_totals, price_snapshot, server_snapshots
 from tokwatt.ledger.ledger import Ledger
+from tokwatt.ledger.overlap import contained
 from tokwatt.readings import (
     Clock,
+    CountReading,
+    CountSource,
     DeviceFailure,
     EnergyCounter,
     PowerReading,
@@ -35,14 +38,15 @@ log = logging.getLogger("tokwatt.sampler")
 TOKENS_KIND = "tokens"
 POWER_KIND = "power"
 PRICE_KIND = "price"
+COUNTS_KIND = "responses"
 BUG_REASON = "bug"
 MOST_WAIT_SHARE = 0.1  # of a tick, between the servers' answers and the reading of the meters
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
 Sleep = Callable[[float], Awaitable[None]]
-Source = TokenSource | PowerSource | PriceSource
-Reading = PowerReading | ServerReading | PriceReading
+Source = TokenSource | PowerSource | PriceSource | CountSource
+Reading = PowerReading | ServerReading | PriceReading | CountReading
 
 
 @dataclass(slots=True)
@@ -54,7 +58,7 @@ class Watched:
     target: str
     health: SourceHealth
     flight: asyncio.Task[None] | None = None
-    failing_devices: frozenset[str] = frozenset()
+    failing_devices: frozenset[str] = frozenset()  # messages of devices that fail, or that a person should look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,10 @@ class Sampler:
         if known is not None:
             self.books.prices.take(known)
         self._read_by_period(watched, source.period_seconds)
+
+    def watch_count(self, source: CountSource, target: str = "") -> None:
+        """Read an application's counter at each tick, after the servers."""
+        self._watch(source, COUNTS_KIND, target)
 
     def _read_by_period(self, watched: Watched, period_seconds: float | None) -> None:
         if period_seconds is not None:
@@ -169,10 +177,10 @@ class Sampler:
         Hundreds of servers are spread over the tick, each at its own instant of it: asked all at once, they would wait
         for each other and nobody could tell when each read its counters.
         """
-        for kind in (PRICE_KIND, TOKENS_KIND, POWER_KIND):
-            if kind == POWER_KIND and (wait := self._meters_wait_seconds()) > 0:
+        for kinds in ((PRICE_KIND,), (TOKENS_KIND,), (POWER_KIND, COUNTS_KIND)):
+            if POWER_KIND in kinds and (wait := self._meters_wait_seconds()) > 0:
                 await self.sleep(wait)
-            fast = [w for w in self._watched.values() if w.kind == kind and w.source.name not in self._timers]
+            fast = [w for w in self._watched.values() if w.kind in kinds and w.source.name not in self._timers]
             if len(fast) > STAGGER_ABOVE:
                 flights = [self._start_round(fast)]
             else:
@@ -250,13 +258,16 @@ class Sampler:
         elif isinstance(reading, ServerReading):
             self.ledger.add_server(reading, pace.max_gap_seconds)
             watched.health = replace(watched.health, missing_series=reading.missing)
+        elif isinstance(reading, CountReading):
+            self.ledger.add_count(watched.source.name, reading, pace.max_gap_seconds)
         elif reading.failures and not reading.readings:  # every device failed: that is a source which does not answer
             first = reading.failures[0]
             self._failed(watched, first.error.reason, f"{first.device}: {first.error}", started)
             return
         else:
             refused = self.ledger.add_power(reading, pace.max_gap_seconds)
-            self._note_devices(watched, (*reading.failures, *refused))
+            inside = contained(self.ledger.devices.values(), watched.source.name)
+            self._note_devices(watched, (*reading.failures, *refused), (*reading.warnings, *inside))
         self._answered(watched, started)
 
     def _answered(self, watched: Watched, started: float) -> None:
@@ -286,10 +297,10 @@ class Sampler:
             name = watched.source.name
             self.ledger.miss_server(name, self.clock(), self.books.plan.pace(name).max_gap_seconds)
 
-    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure]) -> None:
+    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure], warnings: Sequence[str]) -> None:
         for failure in failures:
             watched.health = replace(watched.health, errors=_counted(watched.health, failure.error.reason))
-        failing = frozenset(f"{failure.device}: {failure.error}" for failure in failures)
+        failing = frozenset((*(f"{failure.device}: {failure.error}" for failure in failures), *warnings))
         for message in sorted(failing - watched.failing_devices):
             log.warning("%s: %s", watched.source.name, message)
         watched.failing_devices = failing
@@ -309,8 +320,8 @@ class Sampler:
                 window_seconds=self.books.plan.window_seconds,
                 min_coverage=self.books.plan.min_coverage,
                 simulated=self.simulated,
-                servers=server_snapshots(self.books, now),
-                meters=meter_totals(self.books),
+                servers=server_snapshots(self.books, now, down),
+                meters=meter_totals(self.books, now, down),
                 devices=tuple(self.ledger.devices.values()),
                 sources=tuple(self._health(watched) for watched in self._watched.values()),
                 prices=price_snapshot(self.books, now),
@@ -324,6 +335,9 @@ class Sampler:
         if watched.kind == TOKENS_KIND:
             server = self.ledger.servers.get(name)
             resets, gap = (server.account.resets, server.gap_seconds) if server else (0, 0.0)
+        elif watched.kind == COUNTS_KIND:
+            count = self.ledger.counts.get(name)
+            resets, gap = (count.resets, count.gap_seconds) if count else (0, 0.0)
         else:
             curves = [curve for curve in self.ledger.curves.values() if curve.meter.source == name]
             resets = sum(curve.resets for curve in curves)

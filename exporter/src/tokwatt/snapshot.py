@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
 
 class Given(StrEnum):
-    """Boundary of energy given to a server. `facility` is the host's energy times PUE."""
+    """Boundary of energy given to a server. `facility` is its outlets' energy, or the host's times PUE."""
 
     GPU = "gpu"
     HOST = "host"
@@ -77,6 +77,20 @@ class BoundaryWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseTerms:
+    """Terms of cost and energy per meaningful response over the live window. None: not known.
+
+    Cost is `output_tokens` * `attempts_ratio` * dollars per output token + `support_dollars`; energy likewise.
+    """
+
+    output_tokens: float | None  # generated tokens per finished response, reasoning included
+    attempts_ratio: float | None  # finished responses per meaningful one, or as configured
+    support_tokens: float | None  # pre- and post-processing tokens per meaningful response
+    support_dollars: float | None  # what these cost
+    support_joules: Mapping[Given, float]  # energy of the support servers per meaningful response
+
+
+@dataclass(frozen=True, slots=True)
 class ModelWindow:
     """Rates and ratios of one model inside the live window. None: not measured, not offered or below min_coverage."""
 
@@ -89,6 +103,7 @@ class ModelWindow:
     processed_tokens_per_dollar: float | None
     response_cost_dollars: float | None = None
     response_energy_joules: Mapping[Given, float] = field(default_factory=dict)
+    response_terms: ResponseTerms | None = None  # None: no `responses` entry names this server
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +140,15 @@ class PhaseLive:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnedGpu:
+    """One GPU that an inference server computes on."""
+
+    device: str
+    part_ratio: float | None  # 1: its own; less: shared, divided by `rule`; None: shared, and no rule divides it
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSnapshot:
     """Everything known about one inference server."""
 
@@ -143,8 +167,12 @@ class ServerSnapshot:
     requests_waiting: float | None
     capacity_dollars_per_second: float | None
     capacity_includes_electricity: bool  # a lease that covers power: energy dollars are beside the cost, not in it
+    gpus: tuple[OwnedGpu, ...] = ()
+    gpus_found_by: str = ""  # how its GPUs were found out at run time, for a person; "" where they are configured
+    energy_basis: Given | None = None  # widest measured boundary: what energy dollars are made from
     phase_method: str = "none"  # how busy energy is split: role, counters, fit, weights, none
     phase_live: PhaseLive | None = None
+    meaningful_responses: float | None = None  # counted by the application; None: no counter is named, or not read yet
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
 
 
@@ -155,14 +183,15 @@ class MeterTotal:
     meter: Meter
     joules: float
     unattributed_joules: float | None  # None where this boundary is not given to servers
+    non_gpu_watts: float | None = None  # of a host, over the window: its power less that of its GPUs; None: not known
 
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """State of one token or power source."""
+    """State of one source."""
 
     source: str
-    kind: str  # "tokens" or "power"
+    kind: str  # "tokens", "power", "price", "owner" or "responses"
     up: bool | None  # None before the first attempt
     reason: str = ""  # of the present failure: a SourceError reason
     message: str = ""  # of the present failure, for a person
@@ -183,6 +212,7 @@ class PriceSnapshot:
     pue_ratio: float
     carbon_grams_per_joule: float | None = None
     electricity_configured: bool = False  # tells a price that is not known at present from one that nobody gave
+    outlet_pue_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
-from tokwatt.config import MeterConfig, ServerConfig, TokenOrigin
-from tokwatt.readings import Clock, PowerSource, PowerSourceSpec, SourceContext, TokenSource
+from tokwatt.config import CounterConfig, MeterConfig, ServerConfig, TokenOrigin
+from tokwatt.readings import Clock, CountSource, PowerSource, PowerSourceSpec, SourceContext, TokenSource
 from tokwatt.sources import power, tokens
 from tokwatt.sources._http import Access, Http
+from tokwatt.sources.responses import ResponseCounter
 from tokwatt.sources.tokens._follower import Follower
 from tokwatt.sources.tokens.overlap import counted_again
 from tokwatt.sources.tokens.scraper import TokenScraper
@@ -66,6 +67,19 @@ class Workshop:
     def power_source(self, meter: MeterConfig) -> PowerSource:
         """Build one power source."""
         return self.power_specs[meter.source].open(meter.options, SourceContext(meter.name, self.clock))
+
+    def count_source(self, name: str, counter: CounterConfig) -> CountSource:
+        """Build the reader of an application's counter."""
+        return ResponseCounter(
+            name,
+            counter.url,
+            counter.metric,
+            counter.labels,
+            self.http,
+            self.clock,
+            timeout_seconds=counter.timeout_seconds,
+            access=Access(counter.bearer_token_file or "", counter.ca_file or "", counter.verify_tls),
+        )
 
     async def aclose(self) -> None:
         """Close what the sources shared."""

@@ -14,11 +14,11 @@ from aiohttp import web
 from tokwatt.app.http import Face, Verify, application
 from tokwatt.app.plan import plan_of
 from tokwatt.app.price_sources import PriceEntry
-from tokwatt.app.setup import PowerEntry, Setup, TokenEntry
+from tokwatt.app.setup import CountEntry, PowerEntry, Setup, TokenEntry
 from tokwatt.economics.books import Books
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
-from tokwatt.readings import Clock, PowerSource, PriceSource, TokenSource
+from tokwatt.readings import Clock, CountSource, PowerSource, PriceSource, TokenSource
 from tokwatt.sampler import ReloadState, Sampler, Sleep
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import TokenSpec
@@ -44,7 +44,8 @@ class Exporter:
         self._tokens: dict[str, TokenSource] = {}
         self._power: dict[str, PowerSource] = {}
         self._prices: dict[str, PriceSource] = {}
-        self._books = Books(plan_of(setup.config, (), (), setup.simulated_servers), Ledger())
+        self._counts: dict[str, CountSource] = {}
+        self._books = Books(plan_of(setup.config, (), (), (), setup.simulated_servers), Ledger())
         self._sampler = Sampler(
             self._books,
             clock,
@@ -93,7 +94,15 @@ class Exporter:
         self._prices |= added_prices
         self._tokens |= added_tokens
         self._power |= added_power
-        plan = plan_of(setup.config, self._tokens.values(), self._power.values(), setup.simulated_servers)
+        added_counts = {name: entry.build() for name, entry in setup.counts.items() if name not in self._counts}
+        self._counts |= added_counts
+        plan = plan_of(
+            setup.config,
+            self._tokens.values(),
+            self._power.values(),
+            self._counts.values(),
+            setup.simulated_servers,
+        )
         self._books.reconfigure(plan, self._clock())
         for name, price_source in added_prices.items():
             self._sampler.watch_price(price_source, setup.prices[name].target)
@@ -101,6 +110,8 @@ class Exporter:
             self._sampler.watch_tokens(token_source, setup.tokens[name].target)
         for name, power_source in added_power.items():
             self._sampler.watch_power(power_source, setup.power[name].target)
+        for name, count_source in added_counts.items():
+            self._sampler.watch_count(count_source, setup.counts[name].target)
 
     async def replace(self, setup: Setup) -> None:
         """Take over a new setup. Sources whose entry is unchanged keep running."""
@@ -112,6 +123,8 @@ class Exporter:
             self._power.pop(name, None)
             if self._prices.pop(name, None) is not None:
                 self._books.prices.forget_source(name)
+            self._counts.pop(name, None)
+        self._books.ledger.begin_anew(gone)
         self._books.ledger.release(lambda source: source in setup.power)
         self._setup = setup
         self._watch(setup)
@@ -159,8 +172,8 @@ class Exporter:
                 await self._sampler.aclose()
 
 
-def _entries(setup: Setup) -> dict[str, TokenEntry | PowerEntry | PriceEntry]:
-    return {**setup.tokens, **setup.power, **setup.prices}
+def _entries(setup: Setup) -> dict[str, TokenEntry | PowerEntry | PriceEntry | CountEntry]:
+    return {**setup.tokens, **setup.power, **setup.prices, **setup.counts}
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tokwatt.app.price_sources import capacity_of, capacity_source, carbon_of, electricity_of
-from tokwatt.config import Config, ServerConfig
-from tokwatt.economics.plan import Pace, PhasePlan, Plan, Prices, ResponsePlan, ServerPlan
-from tokwatt.readings import PowerSource, TokenSource
+from tokwatt.config import Config, ServerConfig, SharingConfig, mig_slices_of
+from tokwatt.economics.plan import (
+    GpuRule,
+    Pace,
+    PhasePlan,
+    Plan,
+    Prices,
+    ResponsePlan,
+    RestRule,
+    ServerPlan,
+    Sharing,
+)
+from tokwatt.readings import CountSource, PowerSource, TokenSource
 
 
 def plan_of(
     config: Config,
     token_sources: Iterable[TokenSource],
     power_sources: Iterable[PowerSource],
+    count_sources: Iterable[CountSource] = (),
     simulated_servers: frozenset[str] = frozenset(),
 ) -> Plan:
     """Translate prices to base units and claims to devices, and note how each source is paced."""
@@ -23,16 +34,20 @@ def plan_of(
             electricity_dollars_per_joule=electricity_of(config.prices.electricity),
             pue=config.prices.pue,
             carbon_grams_per_joule=carbon_of(config.prices.carbon),
+            outlet_pue=config.prices.outlet_pue,
         ),
+        sharing=_sharing(config.sharing),
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
-        paces=_paces(config, token_sources, power_sources),
+        paces=_paces(config, [*token_sources, *count_sources], power_sources),
     )
 
 
-def _paces(config: Config, tokens: Iterable[TokenSource], power: Iterable[PowerSource]) -> Mapping[str, Pace]:
-    paces = {source.name: Pace(config.tick_seconds, source.timeout_seconds) for source in tokens}
+def _paces(
+    config: Config, ticking: Iterable[TokenSource | CountSource], power: Iterable[PowerSource]
+) -> Mapping[str, Pace]:
+    paces = {source.name: Pace(config.tick_seconds, source.timeout_seconds) for source in ticking}
     for source in power:
         paces[source.name] = Pace(source.period_seconds or config.tick_seconds, source.timeout_seconds)
     return paces
@@ -43,7 +58,9 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         name=server.name,
         all_gpus=server.gpus.every,
         gpus=server.gpus.devices,
+        mig_slices=mig_slices_of(server.mig_profile) if server.mig_profile else None,
         hosts=server.hosts,
+        outlets=server.outlets,
         role=server.role.value,
         phases=PhasePlan(server.phases.method.value, server.phases.decode_to_prefill),
         labels=server.labels,
@@ -53,8 +70,19 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
     )
 
 
+def _sharing(sharing: SharingConfig) -> Sharing:
+    gpu = GpuRule(sharing.gpu.value) if sharing.gpu else None
+    return Sharing(gpu, RestRule(sharing.host_rest.value), sharing.slices_per_gpu)
+
+
 def _response(config: Config, server: str) -> ResponsePlan | None:
     for response in config.responses:
         if response.server == server:
-            return ResponsePlan(response.attempts, response.support_tokens, response.support_dollars_per_token)
+            return ResponsePlan(
+                attempts=response.attempts,
+                support_tokens=response.support_tokens,
+                support_dollars_per_token=response.support_dollars_per_token,
+                meaningful=response.counter_name,
+                support=response.support,
+            )
     return None

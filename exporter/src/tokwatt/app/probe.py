@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from tokwatt.app.build import Workshop
 from tokwatt.app.detect import Tried, detect
 from tokwatt.app.price_sources import CARBON, ELECTRICITY, PriceEntry
-from tokwatt.app.setup import PowerEntry, Setup, TokenEntry, setup_of
+from tokwatt.app.setup import CountEntry, PowerEntry, Setup, TokenEntry, setup_of
 from tokwatt.app.tables import table
 from tokwatt.config import Config
 from tokwatt.readings import EnergyCounter, EnergyReading, PowerReading, PriceStep, ServerReading, SourceError
@@ -28,7 +28,7 @@ PRICE_UNITS: Mapping[str, tuple[str, float]] = {
 class Row:
     """One line of the report."""
 
-    kind: str  # tokens, power, price
+    kind: str  # tokens, power, price, responses
     source: str
     target: str
     ok: bool
@@ -62,7 +62,20 @@ def _reads(setup: Setup) -> list[asyncio.Task[Row]]:
     tokens = [asyncio.create_task(_probe_server(name, entry)) for name, entry in setup.tokens.items()]
     power = [asyncio.create_task(_probe_meter(name, entry)) for name, entry in setup.power.items()]
     prices = [asyncio.create_task(_probe_price(name, entry)) for name, entry in setup.prices.items()]
-    return tokens + power + prices
+    counts = [asyncio.create_task(_probe_count(name, entry)) for name, entry in setup.counts.items()]
+    return tokens + power + prices + counts
+
+
+async def _probe_count(name: str, entry: CountEntry) -> Row:
+    source = entry.build()
+    try:
+        reading = await source.read()
+    except SourceError as error:
+        return Row("responses", name, entry.target, ok=False, items=(str(error),))
+    finally:
+        await source.aclose()
+    counted = sum(sample.value for sample in reading.samples)
+    return Row("responses", name, entry.target, ok=True, items=(f"meaningful responses {counted:,.0f}",))
 
 
 async def _probe_server(name: str, entry: TokenEntry) -> Row:
@@ -133,15 +146,17 @@ def _describe_price(name: str, steps: Sequence[PriceStep]) -> str:
 
 def _describe_meter(first: PowerReading, second: PowerReading) -> tuple[str, ...]:
     names = {info.meter: info.name for info in second.devices}
+    details = {info.meter: "".join(f"; {key} {value}" for key, value in info.details) for info in second.devices}
     before = {reading.meter: reading for reading in first.readings}
     latest = {reading.meter: reading for reading in second.readings}  # the last sample of each meter
     items = []
     for meter, reading in latest.items():
         items.append(
             f"{meter.boundary.value} {meter.device} {names.get(meter, '')}: {_watts(before.get(meter), reading)} "
-            f"({meter.method.value}, fidelity {meter.fidelity.value})"
+            f"({meter.method.value}, fidelity {meter.fidelity.value}{details.get(meter, '')})"
         )
     items += [f"{failure.device}: {failure.error}" for failure in second.failures]
+    items += [f"WARNING: {warning}" for warning in second.warnings]
     return tuple(items)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.price_sources import PriceEntry, price_entries
-from tokwatt.config import Config, MeterConfig, ServerConfig
-from tokwatt.readings import PowerSource, TokenSource
+from tokwatt.config import Config, CounterConfig, MeterConfig, ServerConfig
+from tokwatt.readings import CountSource, PowerSource, TokenSource
 from tokwatt.sources._http import safe_url
 
 
@@ -31,12 +31,22 @@ class PowerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CountEntry:
+    """An application's counter to watch. Equal `key`s need no new source after a reload."""
+
+    key: object
+    target: str
+    build: Callable[[], CountSource]
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
     """A configuration and its sources by name."""
 
     config: Config
     tokens: Mapping[str, TokenEntry]
     power: Mapping[str, PowerEntry]
+    counts: Mapping[str, CountEntry] = field(default_factory=dict)
     simulated_servers: frozenset[str] = frozenset()
     simulated: bool = False
     prices: Mapping[str, PriceEntry] = field(default_factory=dict)
@@ -51,12 +61,21 @@ def setup_of(config: Config, workshop: Workshop) -> Setup:
         tokens={server.name: _token_entry(server, workshop) for server in config.servers},
         power={meter.name: _power_entry(meter, workshop) for meter in config.meters or ()},
         prices=price_entries(config, workshop),
+        counts={
+            response.counter_name: _count_entry(response.counter_name, response.meaningful, workshop)
+            for response in config.responses
+            if response.meaningful is not None
+        },
     )
 
 
 def _token_entry(server: ServerConfig, workshop: Workshop) -> TokenEntry:
     target = safe_url(server.url) if server.url else "no tokens"
     return TokenEntry(server, target, lambda: workshop.token_source(server))
+
+
+def _count_entry(name: str, counter: CounterConfig, workshop: Workshop) -> CountEntry:
+    return CountEntry(counter, safe_url(counter.url), lambda: workshop.count_source(name, counter))
 
 
 def _power_entry(meter: MeterConfig, workshop: Workshop) -> PowerEntry:

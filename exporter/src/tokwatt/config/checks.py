@@ -7,10 +7,11 @@ from dataclasses import fields
 from itertools import chain
 
 from tokwatt.config.binder import Binder
+from tokwatt.config.meter_checks import check_meters_of_servers
 from tokwatt.config.mistakes import nearest, shown
 from tokwatt.config.price_checks import check_prices
-from tokwatt.config.schema import Config, MeterConfig, TokenOrigin
-from tokwatt.readings import Boundary, PowerSourceSpec
+from tokwatt.config.schema import Config, MeterConfig, ResponseConfig, Role, TokenOrigin
+from tokwatt.readings import PowerSourceSpec
 
 
 def check(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceSpec], engines: Collection[str]) -> None:
@@ -21,7 +22,7 @@ def check(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceS
     _engines(config, binder, engines)
     _gpu_owners(config, binder)
     _meter_owners(config, binder)
-    _hosts(config, binder, power_specs)
+    check_meters_of_servers(config, binder, power_specs)
     check_prices(config, binder)
     _responses(config, binder)
     _same_url(config, binder)
@@ -54,6 +55,11 @@ def _names(config: Config, binder: Binder) -> None:
                 "give this meter a name" if implied else "names are unique among servers and meters",
             )
         owners.setdefault(name, kind)
+    for index, response in enumerate(config.responses):
+        if response.counter_name in owners:
+            path = f"responses[{index}].meaningful"
+            message = f"is read under the name {shown(response.counter_name)}, which a server or meter has"
+            binder.report.mistake(binder.place(path), path, message, "give that server or meter another name")
 
 
 def _urls(config: Config, binder: Binder) -> None:
@@ -84,6 +90,8 @@ def _engines(config: Config, binder: Binder, engines: Collection[str]) -> None:
 
 
 def _gpu_owners(config: Config, binder: Binder) -> None:
+    if config.sharing.gpu is not None:
+        return  # a rule divides what two servers list
     owner_of_all = ""
     owners: dict[str | int, str] = {}
     for index, server in enumerate(config.servers):
@@ -110,7 +118,9 @@ def _gpu_owners(config: Config, binder: Binder) -> None:
 
 def _two_owners(binder: Binder, path: str, what: str, owner: str) -> None:
     message = f"{what} is claimed that {owner} already owns"
-    binder.report.mistake(binder.place(path), path, message, "one GPU belongs to one server: list each GPU once")
+    binder.report.mistake(
+        binder.place(path), path, message, "list each GPU once, or name a rule, `sharing: {gpu: equal}`"
+    )
 
 
 def _meter_owners(config: Config, binder: Binder) -> None:
@@ -155,29 +165,6 @@ def _overlap(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
     return "all" in first | second or bool(first & second)
 
 
-def _hosts(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceSpec]) -> None:
-    if config.meters is None:
-        sources = {name: name for name, spec in power_specs.items() if spec.detect}
-    else:
-        sources = {meter.name: meter.source for meter in config.meters if meter.name}
-    good = {name for name, source in sources.items() if _measures_host(power_specs.get(source))}
-    for index, server in enumerate(config.servers):
-        for position, host in enumerate(server.hosts or ()):
-            path = f"servers[{index}].hosts[{position}]"
-            if not host or host in good:
-                continue
-            if host in sources:
-                message = f"meter {shown(host)} does not measure a host (source {sources[host]})"
-            else:
-                message = f"unknown meter {shown(host)}"
-            binder.report.mistake(binder.place(path), path, message, nearest(host, good, "host meters"))
-
-
-def _measures_host(spec: PowerSourceSpec | None) -> bool:
-    # an unknown source is its own mistake, so nothing is said here about the meter's boundaries
-    return spec is None or Boundary.HOST in spec.boundaries
-
-
 def _responses(config: Config, binder: Binder) -> None:
     names = {server.name for server in config.servers}
     seen: set[str] = set()
@@ -193,6 +180,34 @@ def _responses(config: Config, binder: Binder) -> None:
             binder.report.mistake(place, f"{path}.server", message, "one entry per server")
         seen.add(response.server)
         _support(binder, path)
+        if response.meaningful is not None and binder.place(f"{path}.attempts"):
+            binder.report.mistake(
+                binder.place(f"{path}.attempts"),
+                f"{path}.attempts",
+                "given together with meaningful, which measures them",
+                "keep one of the two",
+            )
+        _support_servers(config, binder, path, response)
+
+
+def _support_servers(config: Config, binder: Binder, path: str, response: ResponseConfig) -> None:
+    roles = {server.name: server.role for server in config.servers if server.name}
+    helpers = [name for name, role in roles.items() if role is Role.SUPPORT and name != response.server]
+    for position, name in enumerate(response.support):
+        key = f"{path}.support[{position}]"
+        if not name:
+            continue
+        if name in response.support[:position]:
+            binder.report.mistake(binder.place(key), key, f"server {shown(name)} is listed twice", "list it once")
+        elif name == response.server:
+            message = "a server does not support itself: its own tokens are in its responses"
+            binder.report.mistake(binder.place(key), key, message, nearest(name, helpers, "support servers"))
+        elif name not in roles and len(roles) == len(config.servers):
+            message = f"unknown server {shown(name)}"
+            binder.report.mistake(binder.place(key), key, message, nearest(name, helpers, "support servers"))
+        elif name in roles and roles[name] is not Role.SUPPORT:
+            message = f"server {shown(name)} has role {roles[name].value}, so its cost counts for its own responses"
+            binder.report.mistake(binder.place(key), key, message, f"write `role: support` for {name}")
 
 
 def _support(binder: Binder, path: str) -> None:

@@ -22,6 +22,7 @@ from tokwatt.readings import PowerSourceSpec
 
 CheckSpec = Callable[[Mapping[str, object], str | None, str], object]
 CountedAgain = Callable[[Collection[ServerConfig]], Mapping[str, Collection[str]]]
+_METER_KEYS = ("source", "name", "machine")
 _WRITE_GPUS = "write all, none, or a list of UUIDs and indices such as [GPU-..., 1]"
 
 
@@ -180,7 +181,7 @@ def _parse_gpu(text: str) -> str:
 
 def _bind_meter(binder: Binder, value: Value, path: str, power_specs: Mapping[str, PowerSourceSpec]) -> object:
     entries = value.entries if isinstance(value, Table) else {}
-    own = Table({k: e for k, e in entries.items() if k in {"source", "name"}}, value.mark)
+    own = Table({k: e for k, e in entries.items() if k in _METER_KEYS}, value.mark)
     header: MeterHeader = binder.record(MeterHeader, own if isinstance(value, Table) else value, path)
     spec = power_specs.get(header.source)
     if spec is None:
@@ -191,5 +192,5 @@ def _bind_meter(binder: Binder, value: Value, path: str, power_specs: Mapping[st
                 binder.place(source_path), source_path, message, nearest(header.source, power_specs, "sources")
             )
         return MeterConfig(header.source, header.name or header.source, None)
-    options = binder.record(spec.options, value, path, beside=("source", "name"))
-    return MeterConfig(header.source, header.name or header.source, options)
+    options = binder.record(spec.options, value, path, beside=_METER_KEYS)
+    return MeterConfig(header.source, header.name or header.source, options, header.machine)

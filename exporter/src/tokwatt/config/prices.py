@@ -211,7 +211,19 @@ class Prices:
     electricity: ElectricityPrice | None = field(default=None, metadata=setting("price of energy"))
     pue: float = field(
         default=1.0,
-        metadata=setting("power usage effectiveness: facility energy / host energy", unit="ratio", minimum=1),
+        metadata=setting(
+            "power usage effectiveness: facility energy / host energy; not applied to servers with outlet meters",
+            unit="ratio",
+            minimum=1,
+        ),
+    )
+    outlet_pue: float = field(
+        default=1.0,
+        metadata=setting(
+            "facility energy / outlet energy, for servers with outlet meters: what lies beyond the outlet",
+            unit="ratio",
+            minimum=1,
+        ),
     )
     carbon: GridCarbon | None = field(
         default=None, metadata=setting("carbon intensity of the grid, for `tokwatt_carbon_grams_total`")

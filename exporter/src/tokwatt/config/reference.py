@@ -30,11 +30,13 @@ from tokwatt.config.prices import (
 from tokwatt.config.schema import (
     RESERVED_LABELS,
     Config,
+    CounterConfig,
     GpuSelection,
     MeterHeader,
     PhaseConfig,
     ResponseConfig,
     ServerConfig,
+    SharingConfig,
 )
 from tokwatt.config.web import TlsConfig, WebConfig
 from tokwatt.readings import PowerSourceSpec
@@ -108,6 +110,7 @@ def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collec
         _LABELS.format(", ".join(f"`{name}`" for name in sorted(RESERVED_LABELS))),
         _section("Meters", MeterHeader, "meters[]."),
         *(_meter(power_specs[name]) for name in sorted(power_specs)),
+        _section("Sharing", SharingConfig, "sharing."),
         _section("Prices", Prices, "prices."),
         _section(
             "Capacity",
@@ -124,6 +127,7 @@ def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collec
         _section("Carbon", GridCarbon, "prices.carbon.", "Give exactly one intensity."),
         _section("Carbon series", CarbonSeries, "prices.carbon.series.", _SERIES, level=3),
         _section("Responses", ResponseConfig, "responses[]."),
+        _section("Counter of meaningful responses", CounterConfig, "responses[].meaningful."),
         "## Web configuration\n",
         _WEB_INTRO,
         _section("Sections", WebConfig, "", level=3),

@@ -79,6 +79,63 @@ class TokenOrigin(StrEnum):
     NONE = "none"
 
 
+class GpuRule(StrEnum):
+    """What divides the energy of a GPU that several servers compute on."""
+
+    EQUAL = "equal"
+    MIG_SLICES = "mig_slices"
+    TOKENS = "tokens"
+
+
+class RestRule(StrEnum):
+    """What divides the energy of a host or outlet that its GPUs did not draw."""
+
+    GPU_COUNT = "gpu_count"
+    GPU_ENERGY = "gpu_energy"
+    EQUAL = "equal"
+    NONE = "none"
+
+
+def parse_mig_profile(text: str) -> str:
+    """Check the name of a MIG profile. Raises Rejected."""
+    if mig_slices_of(text) is None:
+        raise Rejected(f"{shown(text)} is no MIG profile", "write it as nvidia-smi does, such as 3g.40gb or 1c.3g.40gb")
+    return text
+
+
+def mig_slices_of(profile: str) -> float | None:
+    """Compute slices of a MIG profile: 3 of 3g.40gb, 1 of 1c.3g.40gb; None where it is no profile."""
+    match = re.fullmatch(r"(?:MIG )?(?:(\d+)c\.)?(\d+)g\.\d+gb(?:[+-][a-z.]+)*", profile.strip())
+    return None if match is None else float(match[1] or match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class SharingConfig:
+    """Rules that divide energy which is measured for several servers together. What a rule gives is no measurement."""
+
+    gpu: GpuRule | None = field(
+        default=None,
+        metadata=_setting(
+            "divides a GPU that several servers share: `equal`, `mig_slices` (MIG compute slices held) or `tokens` "
+            "(tokens processed); omit: such energy stays unattributed, and a GPU may be listed once only"
+        ),
+    )
+    host_rest: RestRule = field(
+        default=RestRule.GPU_COUNT,
+        metadata=_setting(
+            "divides what a host or outlet used beside its GPUs: by GPUs owned, by their energy, equally, or not at all"
+        ),
+    )
+    slices_per_gpu: int = field(
+        default=7,
+        metadata=_setting(
+            "MIG compute slices of a whole GPU (4 on A30); those of no server here keep their part",
+            minimum=1,
+            maximum=16,
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class GpuSelection:
     """The GPUs a server computes on: every one, the named ones (UUID or index), or none."""
@@ -140,6 +197,17 @@ class ServerConfig:
     hosts: tuple[str, ...] | None = field(
         default=None, metadata=_setting("names of host meters whose energy this server shares; omit: all")
     )
+    outlets: tuple[str, ...] | None = field(
+        default=None,
+        metadata=_setting("names of outlet meters that feed this server; omit: all; `[]`: none, then host x PUE"),
+    )
+    mig_profile: str | None = field(
+        default=None,
+        metadata=_setting(
+            "MIG profile that it computes on, such as 3g.40gb, on each GPU it lists; for `sharing: {gpu: mig_slices}`",
+            parse=parse_mig_profile,
+        ),
+    )
     tokens: TokenOrigin = field(
         default=TokenOrigin.PAGE,
         metadata=_setting(
@@ -195,6 +263,14 @@ class MeterHeader:
         default=None,
         metadata=_setting("unique among servers and meters; omit: the name of the source", parse=parse_name),
     )
+    machine: str | None = field(
+        default=None,
+        metadata=_setting(
+            "machine that a host meter measures, such as node7. Two host meters of one machine are refused, "
+            "and so are two in-band ones and one BMC by two protocols",
+            parse=parse_name,
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +280,38 @@ class MeterConfig:
     source: str
     name: str
     options: object
+    machine: str | None = None
+
+
+def parse_metric(text: str) -> str:
+    """Check the bare name of a metric. Raises Rejected."""
+    if not text.isprintable() or set(text) & set(' {}"'):
+        raise Rejected(f"{shown(text)} is no metric name", "write the bare name; labels go into labels")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class CounterConfig:
+    """A counter on the metrics page of an application."""
+
+    url: str = field(metadata=_setting("the application's metrics page, http or https", parse=parse_url))
+    metric: str = field(
+        metadata=_setting("the counter's name as the page writes it, often ending in _total", parse=parse_metric)
+    )
+    labels: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_setting("labels that a series must have to count, with their values; the series that have add up"),
+    )
+    timeout_seconds: float = field(default=3.0, metadata=_setting("give up one read after this", unit="seconds"))
+    bearer_token_file: str | None = field(
+        default=None, metadata=_setting("file that holds the token for the metrics page", secret=True)
+    )
+    ca_file: str | None = field(
+        default=None, metadata=_setting("CA certificates (PEM) that an https page is checked against", file=True)
+    )
+    verify_tls: bool = field(
+        default=True, metadata=_setting("false: accept any certificate of an https page; anybody may then answer")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +323,33 @@ class ResponseConfig:
         default=1.0, metadata=_setting("mean attempts per meaningful response", unit="attempts", minimum=1)
     )
     support_tokens: float = field(
-        default=0.0, metadata=_setting("mean pre/post-processing tokens per response", unit="tokens", minimum=0)
+        default=0.0,
+        metadata=_setting(
+            "mean pre/post-processing tokens per response, of services that tokwatt does not measure",
+            unit="tokens",
+            minimum=0,
+        ),
     )
     support_dollars_per_token: float = field(
         default=0.0, metadata=_setting("price of such a token", unit="dollars per token", minimum=0)
     )
+    meaningful: CounterConfig | None = field(
+        default=None,
+        metadata=_setting(
+            "counter of meaningful responses, such as an application's accepted answers: attempts are then measured"
+        ),
+    )
+    support: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            "servers with `role: support` that work for these responses: their tokens, dollars and joules are added"
+        ),
+    )
+
+    @property
+    def counter_name(self) -> str:
+        """Name of the counter as a source; "" without one."""
+        return f"{self.server}/meaningful" if self.meaningful is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +378,10 @@ class Config:
     )
     meters: tuple[MeterConfig, ...] | None = field(
         default=None, metadata=_setting("power sources; omit: every local meter that answers; `[]`: none")
+    )
+    sharing: SharingConfig = field(
+        default_factory=SharingConfig,
+        metadata=_setting("rules for energy that is measured for several servers together"),
     )
     prices: Prices = field(default_factory=Prices, metadata=_setting("what capacity and energy cost"))
     responses: tuple[ResponseConfig, ...] = field(

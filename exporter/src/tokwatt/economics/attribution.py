@@ -2,26 +2,37 @@
 
 Measured = given + unattributed holds at every instant, because a device's published total advances only as far as every
 server that it is given to is known: to the device's *frontier*.
+
+Owners that are found out at run time change at an instant. Energy before it is given by the owners of then, also where
+it is settled later: each stretch of time between two changes is an *epoch* with its own claims.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tokwatt.economics.claims import claims_on_hosts, claims_on_outlets, splits_of_gpus
 from tokwatt.economics.error import EdgeError, EnergySums, edge_error, interval_error, sum_of
-from tokwatt.economics.host_split import FREE, Claim, HostSplit
 from tokwatt.economics.ownership import Ownership, resolve
 from tokwatt.economics.phases.segments import Segment, Segments
 from tokwatt.economics.plan import Plan
+from tokwatt.economics.split import Split
+from tokwatt.economics.token_lines import TokenLines
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import DeviceKey, Ledger
 from tokwatt.ledger.line import Line, Stretch
-from tokwatt.readings import Boundary, Precision
+from tokwatt.readings import Boundary, OwnersReading, Precision, ServerGpus
 from tokwatt.snapshot import Given
 
-GIVEN_OF: Mapping[Boundary, Given] = {Boundary.GPU: Given.GPU, Boundary.HOST: Given.HOST}
-BOUNDARY_OF: Mapping[Given, Boundary] = {Given.GPU: Boundary.GPU, Given.HOST: Boundary.HOST}
+GIVEN_OF: Mapping[Boundary, Given] = {
+    Boundary.GPU: Given.GPU,
+    Boundary.HOST: Given.HOST,
+    Boundary.OUTLET: Given.FACILITY,
+}
+BOUNDARY_OF: Mapping[Given, Boundary] = {given: boundary for boundary, given in GIVEN_OF.items()}
+MOST_EPOCHS = 32  # a device that is not read for long must not keep every change of owner since
 
 # server, boundary, the segment that holds the piece, its joules, and where in time they lie
 Deliver = Callable[[str, Given, Segment, float, Stretch], None]
@@ -37,6 +48,16 @@ class DeviceTotal:
     unattributed_joules: float = 0.0
 
 
+@dataclass(slots=True)
+class Epoch:
+    """A stretch of time with one set of claims."""
+
+    from_seconds: float
+    ownership: Ownership
+    splits: dict[DeviceKey, Split] = field(default_factory=dict)  # of devices that are divided; others are whole
+    until_seconds: float = math.inf
+
+
 class Attribution:
     """Ownership of devices, and the part of each device's curve that is each server's."""
 
@@ -44,80 +65,144 @@ class Attribution:
         self._plan = plan
         self._ledger = ledger
         self._segments_of = segments_of
-        self._splits: dict[str, HostSplit] = {}
+        self._found: dict[str, ServerGpus] = {}
+        self._tokens = TokenLines()
+        self._since: dict[tuple[str, DeviceKey], float] = {}  # since when a server has owned a whole device
+        self._epochs = [Epoch(-math.inf, Ownership())]
         self.devices: dict[DeviceKey, DeviceTotal] = {}
-        self.ownership = Ownership({}, {}, {}, ())
         self.claim(plan)
 
+    @property
+    def ownership(self) -> Ownership:
+        """Who owns what at present."""
+        return self._epochs[-1].ownership
+
+    def found(self, server: str) -> ServerGpus | None:
+        """What was last found out about the GPUs of a server that does not name them."""
+        return self._found.get(server)
+
+    # Claims
+
     def claim(self, plan: Plan) -> None:
-        """Resolve who owns what among the devices measured so far. What is not settled yet goes by the new claims."""
+        """Resolve who owns what under a new plan. What is not settled yet goes by the new claims."""
         self._plan = plan
+        wanted = {server.name for server in plan.servers if server.found_gpus}
+        self._found = {name: found for name, found in self._found.items() if name in wanted}
+        self._epochs = [Epoch(-math.inf, Ownership())]
+        self._since = {}
+        self._tokens = TokenLines()
+        self._resolve_last()
+
+    def take_owners(self, reading: OwnersReading) -> None:
+        """Take over what an owner source found. It holds from the instant of the reading on, never before."""
+        self._found |= {name: found for name, found in reading.servers.items() if self._looks_for(name)}
+        ownership = self._resolved()
+        if ownership == self.ownership:
+            return
+        start = max(reading.at_seconds, self._epochs[-1].from_seconds)
+        self._epochs[-1].until_seconds = start
+        self._epochs.append(Epoch(start, Ownership()))
+        self._resolve_last()
+        if len(self._epochs) > MOST_EPOCHS:
+            del self._epochs[0]
+            self._epochs[0].from_seconds = -math.inf
+
+    def _looks_for(self, name: str) -> bool:
+        return any(server.name == name and server.found_gpus for server in self._plan.servers)
+
+    def _resolved(self) -> Ownership:
+        return resolve(self._plan, self._ledger.devices.values(), self._ledger.curves.keys(), self._found)
+
+    def _resolve_last(self) -> None:
+        """Resolve the present claims anew: under a new plan, new owners, or with a device that joined."""
         for key, curve in self._ledger.curves.items():
             if key not in self.devices:
                 self.devices[key] = DeviceTotal(curve.line.start_seconds)
-        self.ownership = resolve(plan, self._ledger.devices.values(), self._ledger.curves.keys())
-        self._splits = {
-            device: HostSplit(
-                self._ledger.curves[boundary, device].line,
-                self._claims_on_host(claimants),
-                self.devices[boundary, device].frontier_seconds,
-            )
-            for boundary, device in self._ledger.curves
-            if boundary is Boundary.HOST and (claimants := self.ownership.claimants(boundary, device))
-        }
+        epoch = self._epochs[-1]
+        epoch.ownership = self._resolved()
+        starts = {key: max(epoch.from_seconds, total.frontier_seconds) for key, total in self.devices.items()}
+        self._remember_since(epoch)
+        curves, rest = self._ledger.curves, self._plan.sharing.rest
+        epoch.splits = splits_of_gpus(epoch.ownership, curves, starts, self._tokens)
+        epoch.splits |= claims_on_hosts(epoch.ownership, curves, starts, epoch.splits, rest)
+        epoch.splits |= claims_on_outlets(epoch.ownership, curves, starts, epoch.splits, rest)
 
-    def _claims_on_host(self, claimants: tuple[str, ...]) -> Mapping[str, Claim]:
-        claims = {
-            name: Claim(self._gpu_lines(self.ownership.gpus[name]), len(self.ownership.hosts[name]))
-            for name in claimants
+    def _remember_since(self, epoch: Epoch) -> None:
+        before = self._since
+        self._since = {
+            (server, (Boundary.GPU, gpu)): before.get((server, (Boundary.GPU, gpu)), epoch.from_seconds)
+            for server, gpus in epoch.ownership.gpus.items()
+            for gpu in gpus
         }
-        if self.ownership.free_gpus:
-            hosts = sum(1 for boundary, _ in self._ledger.curves if boundary is Boundary.HOST)
-            claims[FREE] = Claim(self._gpu_lines(self.ownership.free_gpus), hosts)
-        return claims
-
-    def _gpu_lines(self, devices: tuple[str, ...]) -> tuple[Line, ...]:
-        return tuple(self._ledger.curves[Boundary.GPU, device].line for device in devices)
 
     def keys(self, server: str, boundary: Given) -> tuple[DeviceKey, ...]:
         """Devices whose energy a server is given at a boundary."""
-        owned = self.ownership.gpus if boundary is Given.GPU else self.ownership.hosts
+        owned = {
+            Given.GPU: self.ownership.gpus,
+            Given.HOST: self.ownership.hosts,
+            Given.FACILITY: self.ownership.outlets,
+        }[boundary]
         return tuple((BOUNDARY_OF[boundary], device) for device in owned.get(server, ()))
+
+    def gpus_in(self, host: str) -> tuple[str, ...]:
+        """GPUs inside a host: all of them where there is one host meter.
+
+        With several, those of the servers that name this host alone; none where it is not known of every GPU.
+        """
+        gpus = [device for boundary, device in self._ledger.curves if boundary is Boundary.GPU]
+        if sum(boundary is Boundary.HOST for boundary, _ in self._ledger.curves) == 1:
+            return tuple(gpus)
+        homes = {
+            gpu: {self.ownership.hosts[name] for name in self.ownership.claimants(Boundary.GPU, gpu)} for gpu in gpus
+        }
+        if any(len(home) != 1 or len(next(iter(home))) != 1 for home in homes.values()):
+            return ()
+        return tuple(gpu for gpu, home in homes.items() if home == {(host,)})
 
     # Progress
 
     def divide(self, now_seconds: float, down: frozenset[str]) -> None:
         """Take in new devices and divide hosts between servers as far as readings allow."""
         if len(self.devices) != len(self._ledger.curves):
-            self.claim(self._plan)
-        for device, split in self._splits.items():
-            split.advance(self._host_ready_until(device, now_seconds, down))
+            self._resolve_last()
+        self._tokens.follow(self._ledger.servers)
+        for epoch in self._epochs:
+            for key, split in epoch.splits.items():
+                split.advance(self._ready_until(key, epoch, now_seconds, down), epoch.until_seconds)
 
     def settle(self, deliver: Deliver) -> None:
         """Advance every frontier as far as readings and phases are known, delivering energy piece by piece."""
-        for key, curve in self._ledger.curves.items():
-            self._settle_device(key, curve, deliver)
+        for epoch in self._epochs:
+            for key, curve in self._ledger.curves.items():
+                if epoch.from_seconds <= self.devices[key].frontier_seconds < epoch.until_seconds:
+                    self._settle_device(key, curve, epoch, deliver)
+        while len(self._epochs) > 1 and all(
+            total.frontier_seconds >= self._epochs[0].until_seconds for total in self.devices.values()
+        ):
+            del self._epochs[0]
 
-    def _settle_device(self, key: DeviceKey, curve: EnergyCurve, deliver: Deliver) -> None:
+    def _settle_device(self, key: DeviceKey, curve: EnergyCurve, epoch: Epoch, deliver: Deliver) -> None:
         total = self.devices[key]
         start = total.frontier_seconds
-        claimants = self.ownership.claimants(*key) if key[0] in GIVEN_OF else ()
-        end = min([curve.line.end_seconds, *(self._known_until(name, key, start) for name in claimants)])
+        claimants = epoch.ownership.claimants(*key)
+        ends = [self._known_until(name, key, epoch, start) for name in claimants]
+        end = min([curve.line.end_seconds, epoch.until_seconds, *ends])
         if end <= start:
             return
         measured = curve.line.at(end) - curve.line.at(start)
-        given = sum(self._give(name, key, start, end, deliver) for name in claimants)
+        given = sum(self._give(name, key, epoch, (start, end), deliver) for name in claimants)
         total.frontier_seconds = end
         total.joules += measured
         if measured - given > 1e-12 * measured:  # less is rounding: pieces need not sum to the whole bit by bit
             total.unattributed_joules += measured - given
 
-    def _known_until(self, name: str, key: DeviceKey, otherwise: float) -> float:
+    def _known_until(self, name: str, key: DeviceKey, epoch: Epoch, otherwise: float) -> float:
         classified = self._segments_of(name).end_seconds
-        return otherwise if classified is None else min(classified, self._line(name, key).end_seconds)
+        return otherwise if classified is None else min(classified, self._line(name, key, epoch).end_seconds)
 
-    def _give(self, name: str, key: DeviceKey, start: float, end: float, deliver: Deliver) -> float:
-        line = self._line(name, key)
+    def _give(self, name: str, key: DeviceKey, epoch: Epoch, span: tuple[float, float], deliver: Deliver) -> float:
+        start, end = span
+        line = self._line(name, key, epoch)
         given = 0.0
         value = line.at(start)
         since = start
@@ -130,23 +215,29 @@ class Attribution:
             since = until
         return given
 
-    def _line(self, server: str, key: DeviceKey) -> Line:
+    def _line(self, server: str, key: DeviceKey, epoch: Epoch) -> Line:
         """Cumulative joules of a device that are a server's."""
-        boundary, device = key
-        return self._ledger.curves[key].line if boundary is Boundary.GPU else self._splits[device].lines[server]
+        split = epoch.splits.get(key)
+        return split.lines[server] if split is not None else self._ledger.curves[key].line
 
-    def _host_ready_until(self, device: str, now_seconds: float, down: frozenset[str]) -> float:
-        """Instant up to which a host can be split: GPUs that still answer must have been read beyond it."""
+    def _ready_until(self, key: DeviceKey, epoch: Epoch, now_seconds: float, down: frozenset[str]) -> float:
+        """Instant up to which a device can be divided: what it contains must have been read, and divided, beyond it.
+
+        What should have been read by now and was not is not waited for.
+        """
+        if key[0] is Boundary.GPU:
+            return min(self._tokens.end_seconds(name) for name in epoch.splits[key].lines)
+        if epoch.splits[key].alone:
+            return now_seconds
         ready = now_seconds
-        if len(self._splits[device].lines) == 1 and not self.ownership.free_gpus:
-            return ready
-        for (boundary, _), curve in self._ledger.curves.items():
-            end = curve.line.end_seconds
-            if boundary is Boundary.GPU and not self._overdue(curve, end, now_seconds, down):
-                ready = min(ready, end)
+        inner = (Boundary.GPU,) if key[0] is Boundary.HOST else (Boundary.GPU, Boundary.HOST)
+        for other, curve in self._ledger.curves.items():
+            if other[0] in inner and not self.overdue(curve, curve.line.end_seconds, now_seconds, down):
+                split = epoch.splits.get(other)
+                ready = min(ready, split.end_seconds if split is not None else curve.line.end_seconds)
         return ready
 
-    def _overdue(self, curve: EnergyCurve, at_seconds: float, now_seconds: float, down: frozenset[str]) -> bool:
+    def overdue(self, curve: EnergyCurve, at_seconds: float, now_seconds: float, down: frozenset[str]) -> bool:
         """Whether a reading beyond `at_seconds` should have come by now: waiting on would only delay the others."""
         patience = self.patience_seconds(curve) + self._plan.tick_seconds
         on_timer = self._plan.pace(curve.meter.source).period_seconds > self._plan.tick_seconds
@@ -171,21 +262,34 @@ class Attribution:
         """False while a meter's reading beyond `at_seconds` can still be expected."""
         for key in self.keys(server, boundary):
             curve = self._ledger.curves[key]
-            known_until = self._line(server, key).end_seconds
-            if known_until < at_seconds and not self._overdue(curve, at_seconds, now_seconds, down):
+            known_until = self._line(server, key, self._epochs[-1]).end_seconds
+            if known_until < at_seconds and not self.overdue(curve, at_seconds, now_seconds, down):
                 return False
         return True
 
-    def began(self, keys: Iterable[DeviceKey], at_seconds: float) -> bool:
-        """Whether all devices were being measured at an instant."""
-        return all(self._ledger.curves[key].line.start_seconds <= at_seconds for key in keys)
+    def began(self, server: str, keys: Iterable[DeviceKey], at_seconds: float) -> bool:
+        """Whether all devices were being measured, and the server's, at an instant."""
+        return all(
+            self._ledger.curves[key].line.start_seconds <= at_seconds
+            and self._since.get((server, key), -math.inf) <= at_seconds
+            for key in keys
+        )
 
     def given_joules(self, server: str, boundary: Given, start_seconds: float, end_seconds: float) -> float | None:
-        """Energy given in (start, end]; None unless readings vouch for every second of it on every device."""
+        """Energy given in (start, end].
+
+        None unless readings vouch for every second of it on every device, and all of it is known to be the server's.
+        """
+        epoch = self._epochs[-1]
+        keys = self.keys(server, boundary)
+        divided = any(key in epoch.splits and not epoch.splits[key].alone for key in keys)
+        if epoch.ownership.incomplete.get(server) and (boundary is Given.GPU or divided):
+            return None
         joules = 0.0
-        for key in self.keys(server, boundary):
-            line = self._line(server, key)
-            known = line.start_seconds <= start_seconds and end_seconds <= line.end_seconds
+        for key in keys:
+            line = self._line(server, key, epoch)
+            since = max(line.start_seconds, self._since.get((server, key), -math.inf))
+            known = since <= start_seconds and end_seconds <= line.end_seconds
             if not known or not self._ledger.curves[key].vouched(start_seconds, end_seconds):
                 return None
             joules += line.at(end_seconds) - line.at(start_seconds)
@@ -195,7 +299,11 @@ class Attribution:
         """Return what the meters declare of the energy given in (start, end]; call it where `given_joules` knows it."""
         return sum_of(
             interval_error(
-                self._ledger.curves[key], self._line(server, key), self._precision(key), start_seconds, end_seconds
+                self._ledger.curves[key],
+                self._line(server, key, self._epochs[-1]),
+                self._precision(key),
+                start_seconds,
+                end_seconds,
             )
             for key in self.keys(server, boundary)
         )
@@ -204,9 +312,8 @@ class Attribution:
         """Return how wrong the energy given up to an instant may be because of when and how meters were read."""
         error = EdgeError()
         for key in self.keys(server, boundary):
-            error = error.plus(
-                edge_error(self._ledger.curves[key], self._line(server, key), self._precision(key), at_seconds)
-            )
+            given = self._line(server, key, self._epochs[-1])
+            error = error.plus(edge_error(self._ledger.curves[key], given, self._precision(key), at_seconds))
         return error
 
     def _precision(self, key: DeviceKey) -> Precision:
@@ -218,6 +325,8 @@ class Attribution:
         for key, curve in self._ledger.curves.items():
             upto = min(at_seconds, self.devices[key].frontier_seconds)
             curve.forget_before(upto)
-            split = self._splits.get(key[1]) if key[0] is Boundary.HOST else None
-            for line in split.lines.values() if split else ():
-                line.forget_before(upto)
+            for epoch in self._epochs:
+                split = epoch.splits.get(key)
+                for line in split.lines.values() if split else ():
+                    line.forget_before(upto)
+        self._tokens.forget_before(min([at_seconds, *(total.frontier_seconds for total in self.devices.values())]))

@@ -15,6 +15,7 @@ from tokwatt.economics.phases.window import PhaseWindow
 from tokwatt.economics.plan import Plan, ServerPlan
 from tokwatt.economics.price_book import EnergyBill, JoulesBetween, PriceBook
 from tokwatt.economics.price_line import BEGINNING
+from tokwatt.economics.responses import ResponseBook
 from tokwatt.economics.totals import ServerTotals
 from tokwatt.economics.window import COST, TOKENS, Point, Tally, Window, WindowSums, step
 from tokwatt.ledger.ledger import DeviceKey, Ledger
@@ -22,7 +23,10 @@ from tokwatt.ledger.line import Stretch
 from tokwatt.ledger.server import ServerLedger
 from tokwatt.ledger.timeline import Cut
 from tokwatt.ledger.tokens import TokenState
+from tokwatt.readings import OwnersReading
 from tokwatt.snapshot import Aside, Component, Given, Phase
+
+MEASURED = (Given.GPU, Given.HOST, Given.FACILITY)  # boundaries that meters may measure; facility: by outlets
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class Books:
         self.ledger = ledger
         self.plan = plan
         self.prices = PriceBook(plan)
+        self.responses = ResponseBook(plan, ledger)
         self.accounts: dict[str, ServerAccount] = {}
         self._settled_seconds = BEGINNING
         self._open_accounts(plan)
@@ -67,6 +72,7 @@ class Books:
                 account.phase_window = PhaseWindow(plan.window_seconds, plan.tick_seconds)
                 account.last_cut = None
         self._open_accounts(plan, configured_before)
+        self.responses.reconfigure(plan)
         self.attribution.claim(plan)
         self.prices.change(plan, since)
         self._count_gpus(since)
@@ -89,6 +95,10 @@ class Books:
                     account.phases.change(splitter_of(server))
                 account.plan = server
 
+    def take_owners(self, reading: OwnersReading) -> None:
+        """Take over which GPUs servers were found to compute on."""
+        self.attribution.take_owners(reading)
+
     def settle(self, now_seconds: float, down: frozenset[str] = frozenset()) -> None:
         """Book everything that readings have made final. `down`: power sources that do not answer at present."""
         self.attribution.divide(now_seconds, down)
@@ -110,10 +120,11 @@ class Books:
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
         lags = [self.attribution.patience_seconds(curve) for curve in self.ledger.curves.values()]
-        self._forget_before(max(needed, now_seconds - max(60.0, self.plan.window_seconds) - max(lags, default=0.0)))
+        oldest = now_seconds - max(60.0, self.plan.window_seconds) - max(lags, default=0.0)
+        self._forget_before(max(needed, oldest), oldest)
 
-    def _forget_before(self, at_seconds: float) -> None:
-        self.attribution.forget_before(at_seconds)
+    def _forget_before(self, at_seconds: float, oldest_seconds: float) -> None:
+        self.attribution.forget_before(oldest_seconds)  # what of a host is not GPU is a mean over a whole window
         frontiers = [total.frontier_seconds for total in self.attribution.devices.values()]
         for name, account in self.accounts.items():
             if name in self.ledger.servers:
@@ -130,7 +141,7 @@ class Books:
         ledger = self.ledger.servers.get(name)
         if ledger is None:
             return
-        basis = next((given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)), None)
+        basis = next((given for given in MEASURED if self.attribution.keys(name, given)), None)
 
         def joules(start_seconds: float, end_seconds: float) -> float | None:
             return self.attribution.given_joules(name, basis, start_seconds, end_seconds) if basis else None
@@ -144,23 +155,22 @@ class Books:
 
     def energy_basis(self, name: str) -> Given | None:
         """Widest boundary measured for a server: the one whose energy is paid for. None: no meter."""
-        if self.attribution.keys(name, Given.HOST):
-            return Given.HOST
-        return Given.GPU if self.attribution.keys(name, Given.GPU) else None
+        return next((given for given in reversed(MEASURED) if self.attribution.keys(name, given)), None)
 
     def _count_gpus(self, at_seconds: float) -> None:
         """Note how many GPUs each server pays for. Devices that have just appeared count from `at_seconds` on."""
         for server in self.plan.servers:
             charged_until = self.accounts[server.name].charged_until_seconds
             first = at_seconds if charged_until is None else charged_until
-            self.prices.own_gpus(server, len(self.attribution.keys(server.name, Given.GPU)), at_seconds, first)
+            gpus = self.attribution.ownership.gpu_count(server.name)  # of a shared GPU its part
+            self.prices.own_gpus(server, gpus, at_seconds, first)
 
     def _open_rows(self, account: ServerAccount, ledger: ServerLedger) -> None:
         if ledger.timeline.end_seconds is None:
             return
         name = account.plan.name
-        boundaries = [given for given in (Given.GPU, Given.HOST) if self.attribution.keys(name, given)]
-        if Given.HOST in boundaries:
+        boundaries = [given for given in MEASURED if self.attribution.keys(name, given)]
+        if Given.HOST in boundaries and Given.FACILITY not in boundaries:
             boundaries.append(Given.FACILITY)
         components, asides = self._priced(name)
         splits = account.phases.splitter.method != NO_SPLIT
@@ -186,13 +196,14 @@ class Books:
 
     def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: float, where: Stretch) -> None:
         totals = self.accounts[name].totals
-        for phase, part in segment.parts(joules):
+        given = self.prices.facility_joules(boundary, where) if boundary is Given.FACILITY else joules
+        for phase, part in segment.parts(given):
             totals.give(boundary, segment.model, phase, part)
-        if boundary is Given.HOST:
-            for phase, part in segment.parts(self.prices.facility_joules(where)):
+        if boundary is Given.HOST and not self.attribution.keys(name, Given.FACILITY):
+            for phase, part in segment.parts(self.prices.facility_joules(boundary, where)):
                 totals.give(Given.FACILITY, segment.model, phase, part)
         if boundary is self.energy_basis(name):
-            self._charge_energy(totals, segment, self.prices.energy_bill(name, where))
+            self._charge_energy(totals, segment, self.prices.energy_bill(name, boundary, where))
 
     def _charge_energy(self, totals: ServerTotals, segment: Segment, bill: EnergyBill) -> None:
         if bill.cost_dollars is not None:
@@ -229,10 +240,10 @@ class Books:
             account.last_cut = None
         for cut in ledger.timeline.after(account.seen_until_seconds):
             if cut.read:
-                for boundary in (Given.GPU, Given.HOST):
+                for boundary in MEASURED:
                     if not self.attribution.ready(name, boundary, cut.at_seconds, now_seconds, down):
                         return
-                if account.last_cut is not None or self.attribution.began(measured, cut.at_seconds):
+                if account.last_cut is not None or self.attribution.began(name, measured, cut.at_seconds):
                     self._append_point(account, ledger, cut)
             account.seen_until_seconds = cut.at_seconds
 
@@ -246,16 +257,18 @@ class Books:
         point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight, edges)
         account.window.append(point)
         account.phase_window.offer(last, point)
+        self.responses.add(account.plan.name, point)
         account.last_cut = cut
 
     def _edge_errors(self, name: str, cut: Cut) -> Mapping[str, EdgeError]:
         errors: dict[str, EdgeError] = {}
-        for boundary in (Given.GPU, Given.HOST):
+        for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
                 edge = self.attribution.edge_errors(name, boundary, cut.at_seconds)
                 errors[boundary] = edge.with_uncertain_instant(cut.uncertainty_seconds)
-        if Given.HOST in errors:
-            errors[Given.FACILITY] = errors[Given.HOST].times(self.prices.pue(cut.at_seconds))
+        basis = self.energy_basis(name)
+        if basis is not None and basis is not Given.GPU:
+            errors[Given.FACILITY] = errors[basis].times(self.prices.pue(basis, cut.at_seconds))
         return errors
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
@@ -264,14 +277,16 @@ class Books:
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
         errors: dict[str, EnergySums] = {}
-        for boundary in (Given.GPU, Given.HOST):
+        for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
                 joules[boundary] = self.attribution.given_joules(name, boundary, start, end)
                 errors[boundary] = self.attribution.interval_errors(name, boundary, start, end)
-        if joules.get(Given.HOST) is not None:
-            joules[Given.FACILITY] = self.prices.facility_joules_between(start, end, self._given(name, Given.HOST))
-            factor = (joules[Given.FACILITY] or 0.0) / (joules[Given.HOST] or 1.0)
-            errors[Given.FACILITY] = errors[Given.HOST].times(factor)
+        basis = self.energy_basis(name)
+        measured = joules.get(basis) if basis else None
+        if basis is not None and basis is not Given.GPU and measured is not None:
+            facility = self.prices.facility_joules_between(basis, start, end, self._given(name, basis))
+            joules[Given.FACILITY] = facility
+            errors[Given.FACILITY] = errors[basis].times((facility or 0.0) / (measured or 1.0))
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
@@ -299,7 +314,7 @@ class Books:
         if pays_energy:
             basis = self.energy_basis(name)
             given = self._given(name, basis) if basis else _nothing_measured
-            energy = self.prices.net_energy_dollars(name, start_seconds, end_seconds, given)
+            energy = self.prices.net_energy_dollars(name, basis or Given.GPU, start_seconds, end_seconds, given)
             if energy is None:
                 return None
             dollars += energy
@@ -324,7 +339,7 @@ class Books:
         return now_seconds - lag - 2 * self.plan.tick_seconds
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:
-        return self.attribution.keys(name, Given.GPU) + self.attribution.keys(name, Given.HOST)
+        return tuple(key for boundary in MEASURED for key in self.attribution.keys(name, boundary))
 
 
 def _nothing_measured(_start_seconds: float, _end_seconds: float) -> None:

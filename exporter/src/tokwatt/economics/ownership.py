@@ -1,51 +1,160 @@
-"""Which server owns which GPU, and which servers share which host meter. Pure."""
+"""Which server owns which GPU, and which servers share which host meter and outlet. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from tokwatt.economics.plan import Plan, ServerPlan
-from tokwatt.readings import Boundary, DeviceInfo
+from tokwatt.economics.plan import GpuRule, Plan, ServerPlan, Sharing
+from tokwatt.readings import Boundary, DeviceInfo, GpuHold, ServerGpus
+
+Holders = Mapping[str, GpuHold]  # server -> its hold on one GPU
+
+
+@dataclass(frozen=True, slots=True)
+class SharedGpu:
+    """A GPU whose energy is divided by a rule, or cannot be divided."""
+
+    rule: GpuRule | None  # None: it stays unattributed
+    holders: tuple[str, ...]  # servers that compute on it
+    parts: Mapping[str, float] = field(default_factory=dict)  # server -> part it counts as; sums to 1 at most
+    reason: str = ""  # why it stays unattributed
 
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
     """Claims resolved against the devices that really answered."""
 
-    gpus: Mapping[str, tuple[str, ...]]  # server -> GPU devices
-    hosts: Mapping[str, tuple[str, ...]]  # server -> host devices whose energy it shares
-    unknown: Mapping[str, tuple[str, ...]]  # server -> configured GPUs or hosts that no meter shows
-    free_gpus: tuple[str, ...]  # GPUs of no server
+    gpus: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # server -> GPUs whose energy it is given
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # server -> host devices it shares
+    outlets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # server -> outlets that feed it
+    unknown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # server -> configured, but no meter shows it
+    shared: Mapping[str, SharedGpu] = field(default_factory=dict)  # GPU -> how it is divided
+    incomplete: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # server -> why its energy is not all known
 
     def claimants(self, boundary: Boundary, device: str) -> tuple[str, ...]:
         """Servers that a device's energy is given to."""
-        claims = self.gpus if boundary is Boundary.GPU else self.hosts
+        claims = {Boundary.GPU: self.gpus, Boundary.HOST: self.hosts, Boundary.OUTLET: self.outlets}.get(boundary, {})
         return tuple(server for server, devices in claims.items() if device in devices)
 
+    def part(self, server: str, gpu: str) -> float:
+        """Part of a GPU that counts as a server's: 1 where it is the server's alone, 0 where it is not its own."""
+        if gpu not in self.gpus.get(server, ()):
+            return 0.0
+        return self.shared[gpu].parts[server] if gpu in self.shared else 1.0
 
-def resolve(plan: Plan, devices: Iterable[DeviceInfo], measured: Collection[tuple[Boundary, str]]) -> Ownership:
-    """Match the plan's claims with measured devices; a GPU is named by UUID or by the vendor's index."""
+    def gpu_count(self, server: str) -> float:
+        """GPUs of a server, a shared one by its part."""
+        return sum(self.part(server, gpu) for gpu in self.gpus.get(server, ()))
+
+
+def resolve(
+    plan: Plan,
+    devices: Iterable[DeviceInfo],
+    measured: Collection[tuple[Boundary, str]],
+    found: Mapping[str, ServerGpus] | None = None,
+) -> Ownership:
+    """Match the plan's claims with measured devices; a GPU is named by UUID or by the vendor's index.
+
+    `found` is what owner sources say, by server.
+    """
+    infos = tuple(devices)
     gpu_devices = [device for boundary, device in measured if boundary is Boundary.GPU]
-    host_devices = [device for boundary, device in measured if boundary is Boundary.HOST]
-    index_of = {info.index: info.meter.device for info in devices if info.index is not None}
-    gpus: dict[str, tuple[str, ...]] = {}
-    hosts: dict[str, tuple[str, ...]] = {}
+    index_of = {info.index: info.meter.device for info in infos if info.index is not None}
+    source_of = {(info.meter.boundary, info.meter.device): info.meter.source for info in infos}
+    holders: dict[str, dict[str, GpuHold]] = {}
     unknown: dict[str, tuple[str, ...]] = {}
+    incomplete: dict[str, tuple[str, ...]] = {}
     for server in plan.servers:
-        wanted = {str(gpu): index_of.get(gpu, "") if isinstance(gpu, int) else gpu for gpu in server.gpus}
-        gpus[server.name] = _gpus_of(server, gpu_devices, wanted)
-        hosts[server.name] = tuple(host for host in host_devices if server.hosts is None or host in server.hosts)
-        absent = (
-            () if server.all_gpus else tuple(f"gpu {name}" for name, uuid in wanted.items() if uuid not in gpu_devices)
-        )
-        absent += tuple(f"host {host}" for host in server.hosts or () if host not in host_devices)
+        holds, absent, reasons = _holds(server, gpu_devices, index_of, (found or {}).get(server.name))
+        for hold in holds:
+            holders.setdefault(hold.device, {})[server.name] = hold
         unknown[server.name] = absent
-    owned = {device for claimed in gpus.values() for device in claimed}
-    return Ownership(gpus, hosts, unknown, tuple(device for device in gpu_devices if device not in owned))
+        incomplete[server.name] = reasons
+    shared = {gpu: _shared(gpu, held, plan.sharing) for gpu, held in holders.items() if len(held) > 1 or _is_part(held)}
+    for gpu, how in shared.items():
+        for name in holders[gpu] if how.rule is None else ():
+            incomplete[name] = (*incomplete[name], how.reason)
+    gpus = {
+        server.name: tuple(
+            gpu
+            for gpu in gpu_devices
+            if server.name in holders.get(gpu, {}) and (gpu not in shared or shared[gpu].rule)
+        )
+        for server in plan.servers
+    }
+    hosts: dict[str, tuple[str, ...]] = {}
+    outlets: dict[str, tuple[str, ...]] = {}
+    for server in plan.servers:
+        for boundary, names, claims in (
+            (Boundary.HOST, server.hosts, hosts),
+            (Boundary.OUTLET, server.outlets, outlets),
+        ):
+            claims[server.name], absent = _named(boundary, names, measured, source_of)
+            unknown[server.name] += absent
+    return Ownership(gpus, hosts, outlets, unknown, shared, incomplete)
 
 
-def _gpus_of(server: ServerPlan, devices: list[str], wanted: Mapping[str, str]) -> tuple[str, ...]:
+def _holds(
+    server: ServerPlan, devices: Sequence[str], index_of: Mapping[int, str], found: ServerGpus | None
+) -> tuple[tuple[GpuHold, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return what a server holds, what of it no meter shows, and why its holds are not all known."""
+    if server.found_gpus:
+        if found is None or found.holds is None:
+            return (), (), (f"its GPUs are not known: {found.how if found else 'nobody has looked yet'}",)
+        absent = tuple(f"gpu {hold.device}" for hold in found.holds if hold.device not in devices)
+        reasons = tuple(f"no meter shows its {name}" for name in absent)
+        return tuple(hold for hold in found.holds if hold.device in devices), absent, reasons
     if server.all_gpus:
-        return tuple(devices)
-    return tuple(device for device in devices if device in wanted.values())
+        return tuple(GpuHold(device) for device in devices), (), ()
+    wanted = {str(gpu): index_of.get(gpu, "") if isinstance(gpu, int) else gpu for gpu in server.gpus}
+    holds = tuple(GpuHold(device, server.mig_slices) for device in devices if device in wanted.values())
+    absent = tuple(f"gpu {name}" for name, uuid in wanted.items() if uuid not in devices)
+    return holds, absent, tuple(f"no meter shows its {name}" for name in absent) if devices else ()
+
+
+def _is_part(held: Holders) -> bool:
+    return any(hold.others or hold.mig_slices is not None for hold in held.values())
+
+
+def _shared(gpu: str, held: Holders, sharing: Sharing) -> SharedGpu:
+    others = max(hold.others for hold in held.values())
+    names = ", ".join(sorted(held))
+    who = f"{names} and {others} more" if others else names
+    if len(held) == 1 and not others:
+        who = f"{names}, on a MIG instance of it"
+    if sharing.gpu is None:
+        reason = f"GPU {gpu} is shared ({who}) and no rule divides it: set `sharing: {{gpu: ...}}`"
+        return SharedGpu(None, tuple(held), reason=reason)
+    if sharing.gpu is GpuRule.MIG_SLICES:
+        return _by_slices(gpu, held, sharing)
+    if sharing.gpu is GpuRule.TOKENS and (others or len(held) == 1):
+        reason = f"GPU {gpu} is shared ({who}): the rule `tokens` cannot divide it, not all tokens on it are known"
+        return SharedGpu(None, tuple(held), reason=reason)
+    return SharedGpu(sharing.gpu, tuple(held), dict.fromkeys(held, 1 / (len(held) + others)))
+
+
+def _by_slices(gpu: str, held: Holders, sharing: Sharing) -> SharedGpu:
+    slices = {name: hold.mig_slices for name, hold in held.items() if hold.mig_slices is not None}
+    unsaid = sorted(held.keys() - slices.keys())
+    if unsaid:
+        reason = f"GPU {gpu}: the MIG compute slices of {', '.join(unsaid)} are not known: set `servers[].mig_profile`"
+        return SharedGpu(None, tuple(held), reason=reason)
+    whole = max(float(sharing.slices_per_gpu), sum(slices.values()))  # slices of nobody here keep their part
+    return SharedGpu(GpuRule.MIG_SLICES, tuple(held), {name: count / whole for name, count in slices.items()})
+
+
+def _named(
+    boundary: Boundary,
+    names: tuple[str, ...] | None,
+    measured: Collection[tuple[Boundary, str]],
+    source_of: Mapping[tuple[Boundary, str], str],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the devices that a server names by device or by meter, and the names that no meter shows."""
+    devices = [device for kind, device in measured if kind is boundary]
+    if names is None:
+        return tuple(devices), ()
+    called = {device: {device, source_of.get((boundary, device), "")} for device in devices}
+    claimed = tuple(device for device in devices if called[device] & set(names))
+    known = {name for device in claimed for name in called[device]}
+    return claimed, tuple(f"{boundary.value} {name}" for name in names if name not in known)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from tokwatt.economics.attribution import GIVEN_OF
 from tokwatt.economics.books import Books
+from tokwatt.economics.host_rest import HostRest, host_rest
 from tokwatt.economics.live import live_window
 from tokwatt.economics.phases.live import phase_live
 from tokwatt.economics.plan import ServerPlan
+from tokwatt.economics.response_notes import response_notes
+from tokwatt.ledger.ledger import DeviceKey
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
-from tokwatt.readings import Quantity, ServerReading
-from tokwatt.snapshot import Given, MeterTotal, PriceSnapshot, ServerSnapshot, TokenTotals
+from tokwatt.readings import Boundary, Meter, Method, Quantity, ServerReading
+from tokwatt.snapshot import Given, MeterTotal, OwnedGpu, PriceSnapshot, ServerSnapshot, TokenTotals
 
 OUTCOME_OF = (
     ("success", Quantity.REQUESTS_SUCCESS),
@@ -18,19 +24,40 @@ OUTCOME_OF = (
 )
 
 
-def server_snapshots(books: Books, now_seconds: float) -> tuple[ServerSnapshot, ...]:
-    """One row per configured server."""
-    return tuple(_server(books, server, now_seconds) for server in books.plan.servers)
+def server_snapshots(
+    books: Books, now_seconds: float, down: frozenset[str] = frozenset()
+) -> tuple[ServerSnapshot, ...]:
+    """One row per configured server. `down`: power sources that do not answer at present."""
+    rests = _host_rests(books, now_seconds, down)
+    return tuple(_server(books, server, now_seconds, rests) for server in books.plan.servers)
 
 
-def meter_totals(books: Books) -> tuple[MeterTotal, ...]:
+def meter_totals(books: Books, now_seconds: float = 0.0, down: frozenset[str] = frozenset()) -> tuple[MeterTotal, ...]:
     """One row per measured device. Given + unattributed = measured, by construction."""
+    rests = _host_rests(books, now_seconds, down)
     rows = []
     for key, total in books.attribution.devices.items():
-        meter = books.ledger.curves[key].meter
         unattributed = total.unattributed_joules if key[0] in GIVEN_OF else None
-        rows.append(MeterTotal(meter, total.joules, unattributed))
+        rest = rests[key[1]].watts if key[0] is Boundary.HOST else None
+        rows.append(MeterTotal(_meter(books, key), total.joules, unattributed, rest))
     return tuple(rows)
+
+
+def _meter(books: Books, key: DeviceKey) -> Meter:
+    """How a device's energy comes about: by a rule where a rule divides a GPU."""
+    meter = books.ledger.curves[key].meter
+    shared = books.attribution.ownership.shared.get(key[1]) if key[0] is Boundary.GPU else None
+    by_rule = shared is not None and shared.rule is not None and meter.method is not Method.SIMULATED
+    return replace(meter, method=Method.ATTRIBUTED) if by_rule else meter
+
+
+def _host_rests(books: Books, now_seconds: float, down: frozenset[str]) -> dict[str, HostRest]:
+    window = books.plan.window_seconds
+    return {
+        device: host_rest(books.attribution, books.ledger, device, window, now_seconds, down)
+        for boundary, device in books.attribution.devices
+        if boundary is Boundary.HOST
+    }
 
 
 def price_snapshot(books: Books, now_seconds: float) -> PriceSnapshot:
@@ -38,13 +65,14 @@ def price_snapshot(books: Books, now_seconds: float) -> PriceSnapshot:
     prices = books.prices
     return PriceSnapshot(
         electricity_dollars_per_joule=prices.electricity_dollars_per_joule(now_seconds),
-        pue_ratio=prices.pue(now_seconds),
+        pue_ratio=prices.pue(Given.HOST, now_seconds),
         carbon_grams_per_joule=prices.carbon_grams_per_joule(now_seconds),
         electricity_configured=books.plan.prices.electricity_dollars_per_joule is not None,
+        outlet_pue_ratio=prices.pue(Given.FACILITY, now_seconds),
     )
 
 
-def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnapshot:
+def _server(books: Books, server: ServerPlan, now_seconds: float, rests: Mapping[str, HostRest]) -> ServerSnapshot:
     ledger = books.ledger.servers.get(server.name)
     reading = ledger.last_read if ledger else None
     answered = reading is not None and ledger is not None and ledger.timeline.end_seconds == reading.at_seconds
@@ -65,9 +93,13 @@ def _server(books: Books, server: ServerPlan, now_seconds: float) -> ServerSnaps
         requests_waiting=reading.requests_waiting if reading and answered else None,
         capacity_dollars_per_second=books.prices.capacity_dollars_per_second(server.name, now_seconds),
         capacity_includes_electricity=books.prices.covers_energy(server.name, now_seconds),
+        gpus=_gpus(books, server.name),
+        gpus_found_by=_found_by(books, server),
+        energy_basis=books.energy_basis(server.name),
         phase_method=books.accounts[server.name].phases.splitter.method,
         phase_live=phase_live(books, server.name, now_seconds),
-        notes=_notes(books, server),
+        meaningful_responses=_meaningful(books, server),
+        notes=(*_notes(books, server, rests), *response_notes(books, server)),
     )
 
 
@@ -89,18 +121,36 @@ def _tokens(name: str, model: ModelTokens) -> TokenTotals:
     return TokenTotals(name, model.input_tokens, model.cached_input_tokens, model.output_tokens, requests)
 
 
-def _notes(books: Books, server: ServerPlan) -> tuple[str, ...]:
+def _gpus(books: Books, name: str) -> tuple[OwnedGpu, ...]:
+    ownership = books.attribution.ownership
+    owned = []
+    for gpu in ownership.gpus.get(name, ()):
+        shared = ownership.shared.get(gpu)
+        rule = shared.rule.value if shared is not None and shared.rule is not None else ""
+        owned.append(OwnedGpu(gpu, ownership.part(name, gpu), rule))
+    undivided = (gpu for gpu, shared in ownership.shared.items() if shared.rule is None and name in shared.holders)
+    return (*owned, *(OwnedGpu(gpu, None) for gpu in undivided))
+
+
+def _found_by(books: Books, server: ServerPlan) -> str:
+    found = books.attribution.found(server.name) if server.found_gpus else None
+    return found.how if found is not None else ""
+
+
+def _meaningful(books: Books, server: ServerPlan) -> float | None:
+    curve = books.ledger.counts.get(server.response.meaningful) if server.response else None
+    return curve.total if curve else None
+
+
+def _notes(books: Books, server: ServerPlan, rests: Mapping[str, HostRest]) -> tuple[str, ...]:
     """Explain what is absent, and what to configure."""
-    notes = [
-        f"{name} is configured but no meter shows it"
-        for name in books.attribution.ownership.unknown.get(server.name, ())
-    ]
-    gpus = books.attribution.keys(server.name, Given.GPU)
+    ownership = books.attribution.ownership
     hosts = books.attribution.keys(server.name, Given.HOST)
-    if not gpus and not hosts:
-        notes.append("no measured energy: it owns no GPU and shares no host meter, so tokens per joule are absent")
-    if not gpus and len(hosts) == 1 and len(books.attribution.ownership.claimants(*hosts[0])) > 1:
-        notes.append("it shares a host with other servers but owns no GPU, so no rule gives it host energy: set `gpus`")
+    notes = [f"{name} is configured but no meter shows it" for name in ownership.unknown.get(server.name, ())]
+    notes += ownership.incomplete.get(server.name, ())
+    notes += _notes_on_sharing(books, server.name)
+    notes += [rests[host].note for _, host in hosts if rests[host].note]
+    notes += _notes_on_energy(books, server.name)
     unsplit = books.accounts[server.name].phases.splitter.reason
     if unsplit:
         notes.append(f"energy is not split between prefill and decode: {unsplit}")
@@ -109,3 +159,34 @@ def _notes(books: Books, server: ServerPlan) -> tuple[str, ...]:
     elif server.capacity is None:
         notes.append("no capacity price is configured: dollars are electricity alone")
     return tuple(notes)
+
+
+def _notes_on_sharing(books: Books, name: str) -> list[str]:
+    """Name the GPUs whose energy is given by a rule and not by a measurement."""
+    notes = []
+    for gpu in books.attribution.ownership.gpus.get(name, ()):
+        shared = books.attribution.ownership.shared.get(gpu)
+        if shared is not None:
+            notes.append(f"GPU {gpu} is shared: its energy is attributed by the rule `{shared.rule}`, not measured")
+    return notes
+
+
+def _notes_on_energy(books: Books, name: str) -> list[str]:
+    """Say which boundary is the widest, and what makes its energy wrong or absent."""
+    attribution, prices = books.attribution, books.plan.prices
+    gpus, hosts = attribution.keys(name, Given.GPU), attribution.keys(name, Given.HOST)
+    outlets = attribution.keys(name, Given.FACILITY)
+    notes = []
+    if not gpus and not hosts and not outlets:
+        notes.append("no measured energy: it owns no GPU and shares no host meter, so tokens per joule are absent")
+    if (
+        not gpus
+        and len(hosts) == 1
+        and not attribution.ownership.incomplete.get(name)
+        and len(attribution.ownership.claimants(*hosts[0])) > 1
+    ):
+        notes.append("it shares a host with other servers but owns no GPU, so no rule gives it host energy: set `gpus`")
+    if outlets:
+        beyond = f", times outlet_pue {prices.outlet_pue:g}" if prices.outlet_pue != 1 else ""
+        notes.append(f"facility energy is that of its outlets{beyond}; PUE is not applied to it")
+    return notes

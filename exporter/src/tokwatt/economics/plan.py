@@ -4,6 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class GpuRule(StrEnum):
+    """What divides the energy of a GPU that several servers compute on; no meter does."""
+
+    EQUAL = "equal"
+    MIG_SLICES = "mig_slices"
+    TOKENS = "tokens"
+
+
+class RestRule(StrEnum):
+    """What divides the energy of a host or outlet that its GPUs did not draw."""
+
+    GPU_COUNT = "gpu_count"
+    GPU_ENERGY = "gpu_energy"
+    EQUAL = "equal"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Rules for what is measured for several servers together. `gpu` None: such energy stays unattributed."""
+
+    gpu: GpuRule | None = None
+    rest: RestRule = RestRule.GPU_COUNT
+    slices_per_gpu: int = 7  # MIG compute slices of a whole GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +51,13 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class ResponsePlan:
-    """Terms of cost and energy per meaningful response that are configured and not measured."""
+    """What a meaningful response takes: terms that are configured, and where the others are measured."""
 
-    attempts: float = 1.0  # mean attempts per meaningful response
-    support_tokens: float = 0.0  # pre- and post-processing tokens per response
+    attempts: float = 1.0  # mean attempts per meaningful response; not used where they are measured
+    support_tokens: float = 0.0  # pre- and post-processing tokens per response of services that are not measured
     support_dollars_per_token: float = 0.0
+    meaningful: str = ""  # source that counts meaningful responses; "": none, attempts are configured
+    support: tuple[str, ...] = ()  # servers that do pre- and post-processing for these responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +75,10 @@ class ServerPlan:
     name: str
     all_gpus: bool = False
     gpus: tuple[str | int, ...] = ()  # UUIDs or indices; ignored if all_gpus
-    hosts: tuple[str, ...] | None = None  # devices of host meters whose energy it shares; None: all
+    found_gpus: bool = False  # an owner source says which GPUs are its own; `gpus` is then empty
+    mig_slices: float | None = None  # MIG compute slices it holds on each GPU of `gpus`; None: not said
+    hosts: tuple[str, ...] | None = None  # host meters, or devices of theirs, whose energy it shares; None: all
+    outlets: tuple[str, ...] | None = None  # outlet meters, or devices of theirs, that feed it; None: all
     role: str = "both"
     phases: PhasePlan = PhasePlan()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +92,8 @@ class Prices:
     """Electricity and what surrounds it. None: not configured."""
 
     electricity_dollars_per_joule: float | Fed | None = None
-    pue: float = 1.0
+    pue: float = 1.0  # facility energy / host energy, for servers without an outlet meter
+    outlet_pue: float = 1.0  # facility energy / outlet energy, for servers with one
     carbon_grams_per_joule: float | Fed | None = None
 
 
@@ -83,6 +116,7 @@ class Plan:
 
     servers: tuple[ServerPlan, ...]
     prices: Prices = Prices()
+    sharing: Sharing = Sharing()
     window_seconds: float = 60.0
     min_coverage: float = 0.9
     tick_seconds: float = 1.0

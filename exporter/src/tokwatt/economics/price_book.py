@@ -13,7 +13,7 @@ from tokwatt.economics.plan import Fed, Plan, ServerPlan
 from tokwatt.economics.price_line import BEGINNING, PriceLine, pieces
 from tokwatt.ledger.line import Stretch
 from tokwatt.readings import PriceReading
-from tokwatt.snapshot import Aside
+from tokwatt.snapshot import Aside, Given
 
 JoulesBetween = Callable[[float, float], float | None]
 
@@ -61,6 +61,7 @@ class PriceBook:
         self._electricity = FedLine()
         self._carbon = FedLine()
         self._pue = PriceLine()
+        self._outlet_pue = PriceLine()
         self._servers: dict[str, ServerPrices] = {}
         self._latest: dict[str, PriceReading] = {}
         self.change(plan, BEGINNING)
@@ -72,6 +73,7 @@ class PriceBook:
         self._point(self._electricity, plan.prices.electricity_dollars_per_joule, at_seconds)
         self._point(self._carbon, plan.prices.carbon_grams_per_joule, at_seconds)
         self._pue.set_from(at_seconds, plan.prices.pue)
+        self._outlet_pue.set_from(at_seconds, plan.prices.outlet_pue)
         configured = {server.name: server for server in plan.servers}
         for name in self._servers.keys() | configured.keys():
             prices = self._servers.setdefault(name, ServerPrices())
@@ -98,14 +100,14 @@ class PriceBook:
             fed.line.set_from(at_seconds, price)
         fed.source = source
 
-    def own_gpus(self, server: ServerPlan, count: int, at_seconds: float, first_at_seconds: float) -> None:
+    def own_gpus(self, server: ServerPlan, count: float, at_seconds: float, first_at_seconds: float) -> None:
         """Note how many GPUs a server has: so many it pays for, where its price is by GPU.
 
         They count from `at_seconds` on; the first ones from `first_at_seconds`, because nothing was charged yet.
         """
         if server.capacity and server.capacity.per_gpu:
             units = self._servers[server.name].units
-            number = float(count) if count else None
+            number = count or None
             before = units.at(at_seconds)
             if before != number:
                 units.set_from(at_seconds if before is not None else first_at_seconds, number)
@@ -127,6 +129,7 @@ class PriceBook:
         for fed in self._fed_lines():
             fed.line.forget_before(at_seconds)
         self._pue.forget_before(at_seconds)
+        self._outlet_pue.forget_before(at_seconds)
         for server in self._servers.values():
             server.units.forget_before(at_seconds)
             server.covers_energy.forget_before(at_seconds)
@@ -144,9 +147,13 @@ class PriceBook:
         """Carbon intensity of the grid in force."""
         return self._carbon.line.at(at_seconds)
 
-    def pue(self, at_seconds: float) -> float:
-        """Power usage effectiveness in force."""
-        return self._pue.at(at_seconds) or 1.0
+    def pue(self, basis: Given, at_seconds: float) -> float:
+        """Facility energy / energy at a basis, in force. FACILITY stands for what outlets measure."""
+        return self._pue_of(basis).at(at_seconds) or 1.0
+
+    def _pue_of(self, basis: Given) -> PriceLine:
+        # an outlet already holds what PUE stands for inside of the room
+        return self._outlet_pue if basis is Given.FACILITY else self._pue
 
     def capacity_dollars_per_second(self, server: str, at_seconds: float) -> float | None:
         """Price in force of all the hardware of a server."""
@@ -160,26 +167,26 @@ class PriceBook:
 
     # Amounts
 
-    def facility_joules(self, stretch: Stretch) -> float:
-        """Energy of a host times PUE."""
-        start, end = stretch.start_seconds, stretch.end_seconds
-        return sum(stretch.joules(a, b) * (pue or 1.0) for a, b, (pue,) in pieces([self._pue], start, end))
+    def facility_joules(self, basis: Given, stretch: Stretch) -> float:
+        """Energy of a host, or of outlets, times their PUE."""
+        line, start, end = self._pue_of(basis), stretch.start_seconds, stretch.end_seconds
+        return sum(stretch.joules(a, b) * (pue or 1.0) for a, b, (pue,) in pieces([line], start, end))
 
     def facility_joules_between(
-        self, start_seconds: float, end_seconds: float, joules_between: JoulesBetween
+        self, basis: Given, start_seconds: float, end_seconds: float, joules_between: JoulesBetween
     ) -> float | None:
         """Return the same for energy that may not be known; None where a part of it is not."""
         joules = 0.0
-        for start, end, (pue,) in pieces([self._pue], start_seconds, end_seconds):
+        for start, end, (pue,) in pieces([self._pue_of(basis)], start_seconds, end_seconds):
             part = joules_between(start, end)
             if part is None:
                 return None
             joules += part * (pue or 1.0)
         return joules
 
-    def energy_bill(self, server: str, stretch: Stretch) -> EnergyBill:
+    def energy_bill(self, server: str, basis: Given, stretch: Stretch) -> EnergyBill:
         """Price the energy of a stretch: joules x PUE x price, piece by piece."""
-        lines = (self._electricity.line, self._pue, self._carbon.line, self._servers[server].covers_energy)
+        lines = (self._electricity.line, self._pue_of(basis), self._carbon.line, self._servers[server].covers_energy)
         cost: float | None = None
         credit: float | None = None
         included: float | None = None
@@ -214,13 +221,13 @@ class PriceBook:
         return dollars, whole
 
     def net_energy_dollars(
-        self, server: str, start_seconds: float, end_seconds: float, joules_between: JoulesBetween
+        self, server: str, basis: Given, start_seconds: float, end_seconds: float, joules_between: JoulesBetween
     ) -> float | None:
         """Price the energy that is paid on top of capacity; negative where it earns money.
 
         None where a part of it has no price or is not measured. Energy that a lease covers need not be.
         """
-        lines = (self._electricity.line, self._pue, self._servers[server].covers_energy)
+        lines = (self._electricity.line, self._pue_of(basis), self._servers[server].covers_energy)
         dollars = 0.0
         for start, end, (price, pue, covered) in pieces(lines, start_seconds, end_seconds):
             if covered:

@@ -39,6 +39,13 @@ def requests(snapshot: Snapshot) -> Iterable[Sample]:
                 yield {"server": server.name, "model": row.model, "outcome": outcome}, count
 
 
+def meaningful_responses(snapshot: Snapshot) -> Iterable[Sample]:
+    """Meaningful responses that applications counted."""
+    for server in snapshot.servers:
+        if server.meaningful_responses is not None:
+            yield {"server": server.name}, server.meaningful_responses
+
+
 def measured(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
     """Return the samples of measured energy at one boundary."""
 
@@ -59,6 +66,13 @@ def unattributed(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
                 yield {"device": total.meter.device}, total.unattributed_joules
 
     return samples
+
+
+def non_gpu_power(snapshot: Snapshot) -> Iterable[Sample]:
+    """Power of hosts less that of their GPUs."""
+    for total in snapshot.meters:
+        if total.non_gpu_watts is not None:
+            yield {"device": total.meter.device}, total.non_gpu_watts
 
 
 def given(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
@@ -127,3 +141,8 @@ def carbon_intensity(snapshot: Snapshot) -> Iterable[Sample]:
 def pue(snapshot: Snapshot) -> Iterable[Sample]:
     """Power usage effectiveness."""
     return [({}, snapshot.prices.pue_ratio)]
+
+
+def outlet_pue(snapshot: Snapshot) -> Iterable[Sample]:
+    """Facility energy over outlet energy."""
+    return [({}, snapshot.prices.outlet_pue_ratio)]

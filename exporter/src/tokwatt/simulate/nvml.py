@@ -166,6 +166,40 @@ class SimulatedNvml:
         slot = f"{FIRST_BUS + self._checked(handle).index * 0x11:02X}:00.0"
         return PciInfo(f"00000000:{slot}", f"0000:{slot}")
 
+    def nvmlDeviceGetHandleByUUID(self, uuid: str, /) -> SimulatedGpu:
+        """Return the handle of a GPU. There are no MIG slices."""
+        self._check()
+        for gpu in self._gpus:
+            if gpu.uuid == uuid:
+                self._raise_if_failing(uuid)
+                return gpu
+        raise SimulatedNvmlError(self.NVML_ERROR_INVALID_ARGUMENT)
+
+    def nvmlDeviceGetPersistenceMode(self, handle: SimulatedGpu, /) -> int:
+        """Return on."""
+        self._checked(handle)
+        return 1
+
+    def nvmlDeviceGetMigMode(self, handle: SimulatedGpu, /) -> list[int]:
+        """Return off, now and after the next reset."""
+        self._checked(handle)
+        return [0, 0]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: SimulatedGpu, /) -> int:
+        """Return how many slices there may be while MIG is off."""
+        self._checked(handle)
+        return 0
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: SimulatedGpu, index: int, /) -> SimulatedGpu:  # noqa: ARG002
+        """There are no slices."""
+        self._checked(handle)
+        raise SimulatedNvmlError(self.NVML_ERROR_NOT_SUPPORTED)
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle: SimulatedGpu, /) -> SimulatedGpu:
+        """There are no slices."""
+        self._checked(handle)
+        raise SimulatedNvmlError(self.NVML_ERROR_INVALID_ARGUMENT)
+
     def nvmlDeviceGetArchitecture(self, handle: SimulatedGpu, /) -> int:
         """Return Hopper."""
         self._checked(handle)

@@ -75,7 +75,7 @@ const joules = (value) => amount(value, "J", 1e3);
 const wattHours = (value) => (isNumber(value) ? amount((value / JOULES_PER_KWH) * 1000, "Wh", 1e3) : DASH);
 const percent = (ratio) =>
   isNumber(ratio) ? `${ratio > 0 && ratio < 0.0995 ? decimals(ratio * 100, 1) : decimals(ratio * 100, 0)} %` : DASH;
-const dollars = (value) => (isNumber(value) ? `$${value >= 1 ? decimals(value, 2) : plain(value)}` : DASH);
+const dollars = (value) => (isNumber(value) ? `$${Math.abs(value) >= 1 ? decimals(value, 2) : plain(value)}` : DASH);
 
 /** Percent that never rounds a coverage below its limit up to the limit. */
 const coveragePercent = (ratio) => (isNumber(ratio) ? `${Math.floor(ratio * 100 + 1e-9)} %` : DASH);
@@ -346,6 +346,15 @@ function costTotal(server, component, phase = null) {
   return sum(rows.map((row) => row.dollars[component])).total;
 }
 
+/** The three bases of cost: all, of use, and electricity alone. */
+function costText(server) {
+  const [all, idle] = [null, "idle"].map(
+    (phase) => sum(["capacity", "energy"].map((component) => costTotal(server, component, phase))).total,
+  );
+  if (!isNumber(all)) return "";
+  return `. Cost ${dollars(all)}, busy ${dollars(all - idle)}, electricity ${dollars(costTotal(server, "energy"))}`;
+}
+
 /** Electricity of a server in dollars per second. PUE is in the facility's watts already, in no other's. */
 function energyDollarsPerSecond(snapshot, server) {
   const { electricity_dollars_per_joule: price, pue_ratio: pue } = snapshot.prices;
@@ -404,7 +413,7 @@ function whyNoCostRatio(snapshot, server) {
   const general = whyNothing(snapshot, server);
   if (general) return general;
   const electricity = snapshot.prices.electricity_dollars_per_joule;
-  if (server.capacity_dollars_per_second === null && electricity === null) return "no price is configured";
+  if (server.capacity_dollars_per_second === null && electricity === null) return "no price is configured or known";
   const widest = measuredBoundaries(server)[0];
   const row = windowAt(server, widest);
   if (electricity !== null && !widest) return "electricity is priced, but no energy of this server is measured";
@@ -415,9 +424,9 @@ function whyNoCostRatio(snapshot, server) {
 }
 
 function downMeters(snapshot, boundary) {
-  const physical = boundary === "facility" ? "host" : boundary;
+  const physical = boundary === "facility" ? ["host", "outlet"] : [boundary];
   const readers = new Set(
-    snapshot.meters.filter(({ meter }) => meter.boundary === physical).map(({ meter }) => meter.source),
+    snapshot.meters.filter(({ meter }) => physical.includes(meter.boundary)).map(({ meter }) => meter.source),
   );
   const never = snapshot.sources.filter(
     ({ kind, last_success_unix_seconds: last }) => kind === "power" && last === null,
@@ -759,7 +768,7 @@ class ServerView {
     setText(
       this.idle,
       isNumber(shares.idle)
-        ? `Idle: ${percent(shares.idle)} of ${BOUNDARY_NAMES[boundary]} energy`
+        ? `Idle: ${percent(shares.idle)} of ${BOUNDARY_NAMES[boundary]} energy${costText(server)}`
         : "No energy counted yet",
     );
     const rows = PHASES.filter((phase) => server.phases.some((row) => row.phase === phase)).map((phase) =>
@@ -1184,7 +1193,8 @@ async function fetchSnapshot() {
 
 function terms({ prices, window_seconds: window, min_coverage: coverage }) {
   const price = prices.electricity_dollars_per_joule;
-  const electricity = isNumber(price) ? `${dollars(price * JOULES_PER_KWH)} per kWh` : "no price configured";
+  const none = prices.electricity_configured ? "price not known now" : "no price configured";
+  const electricity = isNumber(price) ? `${dollars(price * JOULES_PER_KWH)} per kWh` : none;
   return `Live numbers are means over ${duration(window)} and absent below ${coveragePercent(coverage)} coverage. Electricity: ${electricity}; PUE ${plain(prices.pue_ratio)}.`;
 }
 

@@ -19,6 +19,10 @@ UNSTATED_GAIN_RATIO: Final = 0.05
 # 2312.02741: gauges; no study of the counter is published, so it is taken to be alike). Renewed every 0.1 s (Zeus).
 NVML_COUNTER: Final = Precision(0.05, resolution_joules=_MILLI, renewed_every_seconds=0.1)
 NVML_POWER: Final = Precision(0.05, resolution_watts=_MILLI, renewed_every_seconds=0.1)
+# Accumulators count in 2^-16 J (15.3 uJ) on most boards, and each tells its own step; power comes in whole watts. Gain
+# and pace are not documented: assumed, the pace as NVIDIA's.
+AMD_COUNTER: Final = Precision(UNSTATED_GAIN_RATIO, resolution_joules=15.3e-6, renewed_every_seconds=0.1)
+AMD_POWER: Final = Precision(UNSTATED_GAIN_RATIO, resolution_watts=1.0, renewed_every_seconds=0.1)
 # RAPL counts in 2^-14 J (61 uJ) or finer steps, about every millisecond (Intel SDM vol. 3, 16.10.1). Gain: assumed.
 RAPL_PACKAGE: Final = Precision(UNSTATED_GAIN_RATIO, resolution_joules=61e-6, renewed_every_seconds=_MILLI)
 # DRAM RAPL was within 20 % of the modules' real power (Desrochers, Paradis, Weaver, MEMSYS 2016).
@@ -29,6 +33,10 @@ DCMI: Final = Precision(UNSTATED_GAIN_RATIO, resolution_watts=1.0, renewed_every
 # and Grace renew about once a second where they name no averaging interval. Gain: assumed where the chip states none.
 HWMON_COUNTER: Final = Precision(UNSTATED_GAIN_RATIO, resolution_joules=61e-6, renewed_every_seconds=_MILLI)
 HWMON_POWER: Final = Precision(UNSTATED_GAIN_RATIO, resolution_watts=1e-6, renewed_every_seconds=1.0)
+# Redfish writes what its sensor resolves, usually whole watts, and has Accuracy and SensingInterval, rarely filled.
+REDFISH_POWER: Final = Precision(UNSTATED_GAIN_RATIO, resolution_watts=1.0, renewed_every_seconds=1.0)
+# Of somebody else's series nothing is known; most meters renew about once a second.
+UNSTATED: Final = Precision(UNSTATED_GAIN_RATIO, renewed_every_seconds=1.0)
 
 
 def declared(precision: Precision, context: SourceContext, **known: float) -> Precision:

@@ -25,6 +25,7 @@ from tokwatt.readings import (
     SourceContext,
     Unavailable,
 )
+from tokwatt.sources.power._known_series import objection, warning
 from tokwatt.sources.power._precision import UNSTATED_GAIN_RATIO, declared
 from tokwatt.sources.power._renewals import Renewals
 from tokwatt.sources.power._samples import listed, written
@@ -101,6 +102,21 @@ class ReadoutOptions(WebOptions):
         if self.wraps_at_joules is not None and self.kind is Kind.WATTS:
             raise ValueError("wraps_at_joules goes with an energy counter, not with watts")
         check_renewal("update_seconds", self.update_seconds, self.period_seconds)
+
+
+def refuse_known_mistakes(options: ReadoutOptions, metric: str) -> None:
+    """Refuse what would read a well-known series wrongly. Raises ValueError."""
+    is_power = options.kind is Kind.WATTS
+    scale_to_si = options.scale * (JOULES_PER_KWH if options.kind is Kind.KWH else 1.0)
+    wrong = objection(metric, is_power=is_power, scale_to_si=scale_to_si, device_label=options.device_label)
+    if wrong:
+        raise ValueError(wrong)
+
+
+def warnings_of(options: ReadoutOptions, metric: str) -> tuple[str, ...]:
+    """Return what a person should know of a well-known series as it is read."""
+    text = warning(metric, wraps=options.wraps_at_joules is not None)
+    return (text,) if text else ()
 
 
 def check_renewal(name: str, update_seconds: float, period_seconds: float) -> None:

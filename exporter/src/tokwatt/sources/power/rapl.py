@@ -193,6 +193,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.CPU, Boundary.DRAM),
     method="counter",
     resolution="15 to 61 microjoules on most CPUs, renewed about every millisecond",
+    precisions=(("package", RAPL_PACKAGE), ("DRAM", RAPL_DRAM)),
     options=RaplOptions,
     open=_open,
     detect=True,

@@ -30,7 +30,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources._http import Access, parse_url
 from tokwatt.sources.power._password import password_of, refused_file
-from tokwatt.sources.power._precision import UNSTATED_GAIN_RATIO, declared
+from tokwatt.sources.power._precision import REDFISH_POWER, UNSTATED_GAIN_RATIO, declared
 from tokwatt.sources.power._redfish_chassis import Chassis, find_chassis
 from tokwatt.sources.power._redfish_client import Document, NoReading, RedfishClient, RedfishSettings
 from tokwatt.sources.power._redfish_power import FINE_COUNTER_JOULES, Shown, Way
@@ -321,6 +321,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.HOST,),
     method="power integrated; a counter only where its steps are fine",
     resolution="usually 1 W, renewed every second to every minute by the BMC",
+    precisions=(("power", REDFISH_POWER),),
     options=RedfishOptions,
     open=_open,
     traps=(
