@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, UNKNOWN = 999 };
-enum { MAX_GPUS = 16 };
+enum { MAX_GPUS = 16, MAX_PROCESSES = 8, MAX_MIG = 7, NOT_FOUND = 6, NO_INSTANCE = -1 };
+
+struct process { int64_t pid, mig; }; /* mig: number of the MIG device below, or -1 */
+struct mig { int64_t gpu_instance, slices, uuid_number; };
 
 /* Mirrored field by field in nvml_double.py. All members are 8 bytes wide, so no padding. */
 struct gpu {
@@ -28,6 +31,10 @@ struct gpu {
     int64_t architecture;
     int64_t uuid_number;
     uint64_t energy_calls, power_calls; /* counted here, read by the test */
+    int64_t processes_code;
+    uint64_t process_count, mig_count;
+    struct process processes[MAX_PROCESSES];
+    struct mig migs[MAX_MIG];
     char name[64];
 };
 
@@ -53,8 +60,18 @@ static int references;
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return (double)t.tv_sec + (double)t.tv_nsec * 1e-9; }
 static void pause_seconds(double s) { struct timespec t = { (time_t)s, (long)((s - (double)(time_t)s) * 1e9) }; nanosleep(&t, 0); }
 
+/* The GPU of a MIG device's handle, which points into its table; 0 for a GPU's own. */
+static struct gpu *parent(handle h) {
+    for (uint64_t i = 0; state && i < state->count; i++) {
+        struct gpu *g = &state->gpus[i];
+        if ((char *)h >= (char *)g->migs && (char *)h < (char *)(g->migs + MAX_MIG)) return g;
+    }
+    return 0;
+}
+
 static ret check(handle h) {
     if (!state) return UNINITIALIZED;
+    if (parent(h)) return INVALID_ARGUMENT;
     if (h < state->gpus || h >= state->gpus + state->count) return INVALID_ARGUMENT;
     if (state->delay_seconds > 0) pause_seconds(state->delay_seconds);
     while (*(volatile int64_t *)&state->hang) pause_seconds(0.001);
@@ -106,6 +123,10 @@ ret nvmlDeviceGetHandleByIndex_v2(unsigned index, handle *h) {
     return (ret)state->gpus[index].open_code;
 }
 ret nvmlDeviceGetUUID(handle h, char *text, unsigned size) {
+    if (parent(h)) {
+        snprintf(text, size, "MIG-00000000-0000-0000-0000-%012lld", (long long)((struct mig *)h)->uuid_number);
+        return SUCCESS;
+    }
     ret code = check(h);
     if (!code) snprintf(text, size, "GPU-00000000-0000-0000-0000-%012lld", (long long)h->uuid_number);
     return code;
@@ -157,4 +178,46 @@ ret nvmlDeviceGetFieldValues(handle h, int count, field_value *values) {
         }
     }
     return SUCCESS;
+}
+
+typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process_info;
+typedef struct { unsigned sm, copy, decoder, encoder, jpeg, ofa, gpu_slices, compute_slices; unsigned long long memory; } attributes;
+
+ret nvmlDeviceGetMinorNumber(handle h, unsigned *minor) { ret code = check(h); if (!code) *minor = (unsigned)(h - state->gpus); return code; }
+ret nvmlDeviceGetMaxMigDeviceCount(handle h, unsigned *count) { ret code = check(h); if (!code) *count = h->mig_count ? MAX_MIG : 0; return code; }
+ret nvmlDeviceGetMigDeviceHandleByIndex(handle h, unsigned index, handle *mig) {
+    ret code = check(h);
+    if (code) return code;
+    if (index >= h->mig_count) return NOT_FOUND;
+    *mig = (handle)&h->migs[index];
+    return SUCCESS;
+}
+ret nvmlDeviceGetGpuInstanceId(handle h, unsigned *id) { if (!parent(h)) return INVALID_ARGUMENT; *id = (unsigned)((struct mig *)h)->gpu_instance; return SUCCESS; }
+ret nvmlDeviceGetComputeInstanceId(handle h, unsigned *id) { if (!parent(h)) return INVALID_ARGUMENT; *id = 0; return SUCCESS; }
+ret nvmlDeviceGetAttributes_v2(handle h, attributes *a) {
+    if (!parent(h)) return INVALID_ARGUMENT;
+    memset(a, 0, sizeof *a);
+    a->gpu_slices = a->compute_slices = (unsigned)((struct mig *)h)->slices;
+    return SUCCESS;
+}
+/* As the driver answers without privileges: a parent lists only what runs outside of MIG devices. */
+ret nvmlDeviceGetComputeRunningProcesses_v3(handle h, unsigned *count, process_info *infos) {
+    struct gpu *g = parent(h);
+    int64_t wanted = NO_INSTANCE;
+    if (g) wanted = (struct mig *)h - g->migs;
+    else { ret code = check(h); if (code) return code; g = h; }
+    if (g->processes_code) return (ret)g->processes_code;
+    unsigned found = 0, room = infos ? *count : 0;
+    for (uint64_t i = 0; i < g->process_count; i++) {
+        if (g->processes[i].mig != wanted) continue;
+        if (found < room) {
+            infos[found].pid = (unsigned)g->processes[i].pid;
+            infos[found].used = 1;
+            infos[found].gpu_instance = wanted < 0 ? 0xFFFFFFFFu : (unsigned)g->migs[wanted].gpu_instance;
+            infos[found].compute_instance = wanted < 0 ? 0xFFFFFFFFu : 0;
+        }
+        found++;
+    }
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
 }

@@ -21,15 +21,24 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 LOST, NOT_SUPPORTED, NO_PERMISSION, UNINITIALIZED = 15, 3, 4, 1
 FUNCTION_NOT_FOUND, DRIVER_NOT_LOADED, VERSION_MISMATCH, UNKNOWN = 13, 9, 18, 999
 AMPERE, TURING = 7, 6
-MAX_GPUS = 16
+MAX_GPUS, MAX_PROCESSES, MAX_MIG = 16, 8, 7
 LATCH_SECONDS = 0.1
 _SOURCE = Path(__file__).with_suffix(".c")
+
+
+class _Process(ctypes.Structure):
+    _fields_ = (("pid", ctypes.c_int64), ("mig", ctypes.c_int64))
+
+
+class _Mig(ctypes.Structure):
+    _fields_ = (("gpu_instance", ctypes.c_int64), ("slices", ctypes.c_int64), ("uuid_number", ctypes.c_int64))
 
 
 class _Gpu(ctypes.Structure):
@@ -51,6 +60,11 @@ class _Gpu(ctypes.Structure):
         ("uuid_number", ctypes.c_int64),
         ("energy_calls", ctypes.c_uint64),
         ("power_calls", ctypes.c_uint64),
+        ("processes_code", ctypes.c_int64),
+        ("process_count", ctypes.c_uint64),
+        ("mig_count", ctypes.c_uint64),
+        ("processes", _Process * MAX_PROCESSES),
+        ("migs", _Mig * MAX_MIG),
         ("name", ctypes.c_char * 64),
     )
 
@@ -145,6 +159,23 @@ class NvmlDouble:
         """Make the GPU one without an energy counter."""
         self.set_code(gpu, code, "energy")
         self.set_code(gpu, code, "field_energy")
+
+    def set_processes(self, gpu: int, *pids: int, mig: Mapping[int, int] | None = None) -> None:
+        """Let processes compute on a GPU: `pids` on all of it, `mig` by the number of their MIG device."""
+        on = [(pid, -1) for pid in pids] + list((mig or {}).items())
+        for number, (pid, instance) in enumerate(on):
+            self._state.gpus[gpu].processes[number] = _Process(pid, instance)
+        self._state.gpus[gpu].process_count = len(on)
+
+    def set_mig(self, gpu: int, *slices: int) -> None:
+        """Cut a GPU into MIG devices of so many compute slices. Their UUIDs end in 100 x GPU + number."""
+        for number, count in enumerate(slices):
+            self._state.gpus[gpu].migs[number] = _Mig(number + 1, count, 100 * gpu + number)
+        self._state.gpus[gpu].mig_count = len(slices)
+
+    @staticmethod
+    def mig_uuid(gpu: int, number: int) -> str:
+        return f"MIG-00000000-0000-0000-0000-{100 * gpu + number:012d}"
 
     def set_init_code(self, code: int) -> None:
         self._state.init_code = code

@@ -35,7 +35,7 @@ def owners(at: float, **servers: list[GpuHold] | None) -> OwnersReading:
 
 
 def hold(gpu: int, mig_slices: float | None = None, others: int = 0) -> GpuHold:
-    return GpuHold(f"GPU-{gpu}", mig_slices, others)
+    return GpuHold(f"GPU-{gpu}", mig_slices, frozenset({"own"}), frozenset(f"other {n}" for n in range(others)))
 
 
 def run(books: Books, start: int, until: int, *, watts=(100.0, 200.0), host=0.0, outlet=0.0, rates=(10.0, 30.0)):
@@ -319,6 +319,29 @@ class TestOwnersFoundAtRunTime:
             books.ledger.add_server(tokens(second, 1000 * second, server="a"), 3.5)
             books.settle(second)
         assert row(books, "a", 30).window.models[0].output_tokens_per_joule[Given.HOST] == pytest.approx(2)
+
+    def test_every_gpu_but_those_of_others(self):
+        books = books_of(ServerPlan("a", found_gpus=True), ServerPlan("b"))
+        books.take_owners(OwnersReading(0, {"a": ServerGpus((), "alone here", ())}))
+        run(books, 0, 10)
+        books.take_owners(OwnersReading(10, {"a": ServerGpus((), "not alone", ("GPU-1",))}))
+        run(books, 11, 20)
+        assert given_to(books)["a"] == pytest.approx(10 * 300 + 10 * 100)
+        balance(books)
+
+    def test_servers_here_are_no_others_to_each_other(self):
+        books = books_of(*self.FOUND, sharing=Sharing(GpuRule.EQUAL))
+        a, b = frozenset({"process 1"}), frozenset({"process 2", "process 3"})
+        holds = {"a": [GpuHold("GPU-0", None, a, b)], "b": [GpuHold("GPU-0", None, b, a)]}
+        books.take_owners(owners(0, **holds))
+        run(books, 0, 10)
+        assert given_to(books) == {"a": pytest.approx(500), "b": pytest.approx(500)}
+
+    def test_a_changed_reason_changes_nothing(self):
+        books = books_of(*self.FOUND)
+        for second in range(100):
+            books.take_owners(OwnersReading(second, {"a": ServerGpus(None, f"no answer for {second} s")}))
+        assert "no answer for 99 s" in row(books, "a", 0).notes[0]
 
     def test_owners_of_servers_that_name_their_gpus_are_not_taken_over(self):
         books = books_of(ServerPlan("a", gpus=(0,)), ServerPlan("b"))

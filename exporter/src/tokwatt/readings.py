@@ -147,11 +147,15 @@ class ServerReading:
 
 @dataclass(frozen=True, slots=True)
 class GpuHold:
-    """One GPU that an inference server computes on, or one part of it."""
+    """One GPU that an inference server computes on, or one part of it.
+
+    `own` and `others` name holders: processes or pods. Who is another holder to one server may be another server here.
+    """
 
     device: str  # UUID of the whole GPU, also where a MIG instance of it is held
     mig_slices: float | None = None  # MIG compute slices held; None: not a MIG instance
-    others: int = 0  # holders of this GPU that are no inference server here: pods, processes
+    own: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,7 @@ class ServerGpus:
 
     holds: tuple[GpuHold, ...] | None  # None: could not be found out; empty: it computes on none
     how: str  # for a person: by which pod, port and process; or why it could not be found out
+    but: tuple[str, ...] | None = None  # it also owns every measured GPU but these and `holds`; None: only `holds`
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,7 @@ class OwnersReading:
     """One look at who computes on which GPU."""
 
     at_seconds: float  # monotonic
-    servers: Mapping[str, ServerGpus]  # by server; every server that the source was asked about
+    servers: Mapping[str, ServerGpus]  # by server
 
 
 class SourceError(Exception):
@@ -263,13 +268,16 @@ class PowerSource(Protocol):
 
 
 class OwnerSource(Protocol):
-    """Finds out which GPUs inference servers compute on, again and again: pods move and processes restart."""
+    """Finds out which GPUs one inference server computes on, again and again: pods move and processes restart."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def period_seconds(self) -> float | None: ...
+    def server(self) -> str: ...
+
+    @property
+    def period_seconds(self) -> float: ...
 
     @property
     def timeout_seconds(self) -> float: ...
@@ -316,3 +324,32 @@ class OpenPowerSource(Protocol):
     """Build a source from its options. Must not do I/O: the first `read()` does."""
 
     def __call__(self, options: object, context: SourceContext) -> PowerSource: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerContext:
+    """What the composition root lends to an owner source."""
+
+    name: str  # of the source
+    server: str  # whose GPUs are looked for
+    url: str  # where that server answers; "" for one without tokens
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSourceSpec:
+    """What a file in `sources/owners/` declares as `SPEC`."""
+
+    name: str  # value of `gpus.source` in the config = file name
+    summary: str  # one line: how it finds the GPUs of a server
+    needs: str  # what must be true for it to work
+    options: type  # frozen dataclass, as for meters
+    open: OpenOwnerSource
+    traps: tuple[str, ...] = ()
+    configured: bool = True  # False: chosen by tokwatt, never named in a configuration
+
+
+class OpenOwnerSource(Protocol):
+    """Build an owner source from its options. Must not do I/O: the first `read()` does."""
+
+    def __call__(self, options: object, context: OwnerContext) -> OwnerSource: ...

@@ -18,8 +18,11 @@ from tokwatt.ledger.ledger import Ledger
 from tokwatt.readings import (
     Clock,
     DeviceFailure,
+    OwnerSource,
+    OwnersReading,
     PowerReading,
     PowerSource,
+    ServerGpus,
     ServerReading,
     SourceError,
     TimedOut,
@@ -31,10 +34,14 @@ log = logging.getLogger("tokwatt.sampler")
 
 TOKENS_KIND = "tokens"
 POWER_KIND = "power"
+OWNER_KIND = "owner"
+OWNER_HOLD_PERIODS = 3.5  # a failed look keeps what was found before for this long; then nobody knows
 BUG_REASON = "bug"
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
+Source = TokenSource | PowerSource | OwnerSource
+Reading = ServerReading | PowerReading | OwnersReading
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -42,12 +49,14 @@ Sleep = Callable[[float], Awaitable[None]]
 class Watched:
     """One source and how it fares."""
 
-    source: TokenSource | PowerSource
+    source: Source
     kind: str
     target: str
     health: SourceHealth
     flight: asyncio.Task[None] | None = None
     failing_devices: frozenset[str] = frozenset()
+    answered_seconds: float | None = None  # monotonic, of the last answer
+    looks_for: str = ""  # the server whose GPUs an owner source finds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,14 @@ class Sampler:
             )
             self._timers[source.name] = timer
 
-    def _watch(self, source: TokenSource | PowerSource, kind: str, target: str) -> Watched:
+    def watch_owner(self, source: OwnerSource, target: str = "") -> None:
+        """Look for a server's GPUs on the source's own timer."""
+        watched = self._watch(source, OWNER_KIND, target)
+        watched.looks_for = source.server
+        timer = asyncio.create_task(self._read_on_timer(watched, source.period_seconds), name=f"timer {source.name}")
+        self._timers[source.name] = timer
+
+    def _watch(self, source: Source, kind: str, target: str) -> Watched:
         before = self._watched.get(source.name)
         health = before.health if before is not None and before.kind == kind else SourceHealth(source.name, kind, None)
         watched = Watched(source, kind, target, replace(health, target=target))
@@ -198,7 +214,7 @@ class Sampler:
         try:
             # twice the source's own deadline: a source that minds it tells more about what went wrong
             async with asyncio.timeout(2 * watched.source.timeout_seconds):
-                reading: PowerReading | ServerReading = await watched.source.read()
+                reading: Reading = await watched.source.read()
         except TimeoutError:
             late = TimedOut(f"no answer within {2 * watched.source.timeout_seconds:g} s", where=name)
             self._failed(watched, late.reason, str(late), started)
@@ -210,11 +226,13 @@ class Sampler:
         else:
             self._take(watched, reading, started)
 
-    def _take(self, watched: Watched, reading: PowerReading | ServerReading, started: float) -> None:
+    def _take(self, watched: Watched, reading: Reading, started: float) -> None:
         pace = self.books.plan.pace(watched.source.name)
         if isinstance(reading, ServerReading):
             self.ledger.add_server(reading, pace.max_gap_seconds)
             watched.health = replace(watched.health, missing_series=reading.missing)
+        elif isinstance(reading, OwnersReading):
+            self._take_owners(watched, reading)
         elif reading.failures and not reading.readings:  # every device failed: that is a source which does not answer
             first = reading.failures[0]
             self._failed(watched, first.error.reason, f"{first.device}: {first.error}", started)
@@ -224,9 +242,22 @@ class Sampler:
             self._note_devices(watched, (*reading.failures, *refused))
         self._answered(watched, started)
 
+    def _take_owners(self, watched: Watched, reading: OwnersReading) -> None:
+        """Book by new owners, and say what changed."""
+        for server, gpus in reading.servers.items():
+            before = self.books.attribution.found(server)
+            if before is None or before.holds != gpus.holds or before.how != gpus.how:
+                level = logging.WARNING if gpus.holds is None else logging.INFO
+                held = ", ".join(hold.device for hold in gpus.holds or ()) or "none by name"
+                log.log(
+                    level, "%s: %s (%s)", watched.source.name, "NOT KNOWN" if gpus.holds is None else held, gpus.how
+                )
+        self.books.take_owners(reading)
+
     def _answered(self, watched: Watched, started: float) -> None:
         if watched.health.up is False:
             log.info("%s: answers again", watched.source.name)
+        watched.answered_seconds = self.clock()
         watched.health = replace(
             watched.health,
             up=True,
@@ -247,9 +278,18 @@ class Sampler:
             read_seconds=self.clock() - started,
             errors=_counted(watched.health, reason),
         )
+        if watched.kind == OWNER_KIND:
+            self._lose_owners(watched, message)
         if watched.kind == TOKENS_KIND:
             name = watched.source.name
             self.ledger.miss_server(name, self.clock(), self.books.plan.pace(name).max_gap_seconds)
+
+    def _lose_owners(self, watched: Watched, message: str) -> None:
+        """Forget what was found once it is too old to be believed: pods move and processes restart."""
+        now = self.clock()
+        hold = OWNER_HOLD_PERIODS * self.books.plan.pace(watched.source.name).period_seconds
+        if watched.answered_seconds is None or now - watched.answered_seconds > hold:
+            self.books.take_owners(OwnersReading(now, {watched.looks_for: ServerGpus(None, message)}))
 
     def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure]) -> None:
         for failure in failures:

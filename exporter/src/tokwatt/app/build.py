@@ -5,9 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
-from tokwatt.config import MeterConfig, ServerConfig, TokenOrigin
-from tokwatt.readings import Clock, PowerSource, PowerSourceSpec, SourceContext, TokenSource
-from tokwatt.sources import power, tokens
+from tokwatt.config import OWNER_PREFIX, GpuSearch, MeterConfig, ServerConfig, TokenOrigin
+from tokwatt.readings import (
+    Clock,
+    OwnerContext,
+    OwnerSource,
+    OwnerSourceSpec,
+    PowerSource,
+    PowerSourceSpec,
+    SourceContext,
+    TokenSource,
+)
+from tokwatt.sources import owners, power, tokens
 from tokwatt.sources._http import Access, Http
 from tokwatt.sources.tokens._follower import Follower
 from tokwatt.sources.tokens.overlap import counted_again
@@ -23,6 +32,7 @@ class Workshop:
         self.http = Http()
         self.token_specs: Mapping[str, TokenSpec] = tokens.specs()
         self.power_specs: Mapping[str, PowerSourceSpec] = power.specs()
+        self.owner_specs: Mapping[str, OwnerSourceSpec] = owners.specs()
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -65,6 +75,11 @@ class Workshop:
     def power_source(self, meter: MeterConfig) -> PowerSource:
         """Build one power source."""
         return self.power_specs[meter.source].open(meter.options, SourceContext(meter.name, self.clock))
+
+    def owner_source(self, server: ServerConfig, search: GpuSearch) -> OwnerSource:
+        """Build what finds out a server's GPUs."""
+        context = OwnerContext(f"{OWNER_PREFIX}{server.name}", server.name, server.url, self.clock)
+        return self.owner_specs[search.source].open(search.options, context)
 
     async def aclose(self) -> None:
         """Close what the sources shared."""

@@ -13,17 +13,18 @@ from aiohttp import web
 
 from tokwatt.app.http import Face, Verify, application
 from tokwatt.app.plan import plan_of
-from tokwatt.app.setup import PowerEntry, Setup, TokenEntry
+from tokwatt.app.setup import OwnerEntry, PowerEntry, Setup, TokenEntry
 from tokwatt.economics.books import Books
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
-from tokwatt.readings import Clock, PowerSource, TokenSource
+from tokwatt.readings import Clock, OwnerSource, PowerSource, TokenSource
 from tokwatt.sampler import ReloadState, Sampler
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import TokenSpec
 
 log = logging.getLogger("tokwatt")
 
+Entry = TokenEntry | PowerEntry | OwnerEntry
 SHUTDOWN_SECONDS = 1.0  # for connections and sources together; SIGTERM must end within 2 s
 
 
@@ -41,6 +42,7 @@ class Exporter:
         self._setup = setup
         self._tokens: dict[str, TokenSource] = {}
         self._power: dict[str, PowerSource] = {}
+        self._owners: dict[str, OwnerSource] = {}
         self._books = Books(plan_of(setup.config, (), (), setup.simulated_servers), Ledger())
         self._sampler = Sampler(
             self._books,
@@ -85,24 +87,31 @@ class Exporter:
         """Build sources that are not there yet, then tell the books about all of them."""
         added_tokens = {name: entry.build() for name, entry in setup.tokens.items() if name not in self._tokens}
         added_power = {name: entry.build() for name, entry in setup.power.items() if name not in self._power}
+        added_owners = {name: entry.build() for name, entry in setup.owners.items() if name not in self._owners}
         self._tokens |= added_tokens
         self._power |= added_power
-        plan = plan_of(setup.config, self._tokens.values(), self._power.values(), setup.simulated_servers)
+        self._owners |= added_owners
+        plan = plan_of(
+            setup.config, self._tokens.values(), self._power.values(), setup.simulated_servers, self._owners.values()
+        )
         self._books.reconfigure(plan)
         for name, token_source in added_tokens.items():
             self._sampler.watch_tokens(token_source, setup.tokens[name].target)
         for name, power_source in added_power.items():
             self._sampler.watch_power(power_source, setup.power[name].target)
+        for name, owner_source in added_owners.items():
+            self._sampler.watch_owner(owner_source, setup.owners[name].target)
 
     async def replace(self, setup: Setup) -> None:
         """Take over a new setup. Sources whose entry is unchanged keep running."""
-        before: dict[str, TokenEntry | PowerEntry] = {**self._setup.tokens, **self._setup.power}
-        after: dict[str, TokenEntry | PowerEntry] = {**setup.tokens, **setup.power}
+        before: dict[str, Entry] = {**self._setup.tokens, **self._setup.power, **self._setup.owners}
+        after: dict[str, Entry] = {**setup.tokens, **setup.power, **setup.owners}
         gone = [name for name, entry in before.items() if name not in after or after[name].key != entry.key]
         await self._sampler.unwatch(gone)
         for name in gone:
             self._tokens.pop(name, None)
             self._power.pop(name, None)
+            self._owners.pop(name, None)
         self._books.ledger.release(lambda source: source in setup.power)
         self._setup = setup
         self._watch(setup)

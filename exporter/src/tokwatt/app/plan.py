@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from tokwatt.config import CapacityPrice, Config, ServerConfig, SharingConfig, mig_slices_of
+from tokwatt.config import CapacityPrice, Config, ServerConfig, SharingConfig
 from tokwatt.economics.plan import (
     Capacity,
     GpuRule,
@@ -16,8 +16,8 @@ from tokwatt.economics.plan import (
     ServerPlan,
     Sharing,
 )
-from tokwatt.readings import PowerSource, TokenSource
-from tokwatt.units import dollars_per_joule, dollars_per_second
+from tokwatt.readings import OwnerSource, PowerSource, TokenSource
+from tokwatt.units import dollars_per_joule, dollars_per_second, mig_slices_of
 
 
 def plan_of(
@@ -25,6 +25,7 @@ def plan_of(
     token_sources: Iterable[TokenSource],
     power_sources: Iterable[PowerSource],
     simulated_servers: frozenset[str] = frozenset(),
+    owner_sources: Iterable[OwnerSource] = (),
 ) -> Plan:
     """Translate prices to base units and claims to devices, and note how each source is paced."""
     electricity = config.prices.electricity
@@ -39,11 +40,12 @@ def plan_of(
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
-        paces=_paces(config, token_sources, power_sources),
+        paces=_paces(config, token_sources, power_sources)
+        | {source.name: Pace(source.period_seconds, source.timeout_seconds) for source in owner_sources},
     )
 
 
-def _paces(config: Config, tokens: Iterable[TokenSource], power: Iterable[PowerSource]) -> Mapping[str, Pace]:
+def _paces(config: Config, tokens: Iterable[TokenSource], power: Iterable[PowerSource]) -> dict[str, Pace]:
     paces = {source.name: Pace(config.tick_seconds, source.timeout_seconds) for source in tokens}
     for source in power:
         paces[source.name] = Pace(source.period_seconds or config.tick_seconds, source.timeout_seconds)
@@ -55,6 +57,7 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         name=server.name,
         all_gpus=server.gpus.every,
         gpus=server.gpus.devices,
+        found_gpus=server.gpus.search is not None,
         mig_slices=mig_slices_of(server.mig_profile) if server.mig_profile else None,
         hosts=server.hosts,
         outlets=server.outlets,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokwatt.app.build import Workshop
-from tokwatt.config import Config, MeterConfig, ServerConfig
-from tokwatt.readings import PowerSource, TokenSource
+from tokwatt.config import OWNER_PREFIX, Config, GpuSearch, MeterConfig, ServerConfig
+from tokwatt.readings import OwnerSource, PowerSource, TokenSource
 from tokwatt.sources._http import safe_url
 
 
@@ -30,12 +30,22 @@ class PowerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerEntry:
+    """What finds out a server's GPUs. Equal `key`s need no new source after a reload."""
+
+    key: object
+    target: str
+    build: Callable[[], OwnerSource]
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
     """A configuration and its sources by name."""
 
     config: Config
     tokens: Mapping[str, TokenEntry]
     power: Mapping[str, PowerEntry]
+    owners: Mapping[str, OwnerEntry] = field(default_factory=dict)
     simulated_servers: frozenset[str] = frozenset()
     simulated: bool = False
 
@@ -48,6 +58,11 @@ def setup_of(config: Config, workshop: Workshop) -> Setup:
         config=config,
         tokens={server.name: _token_entry(server, workshop) for server in config.servers},
         power={meter.name: _power_entry(meter, workshop) for meter in config.meters or ()},
+        owners={
+            f"{OWNER_PREFIX}{server.name}": _owner_entry(server, server.gpus.search, workshop)
+            for server in config.servers
+            if server.gpus.search is not None
+        },
     )
 
 
@@ -60,3 +75,9 @@ def _power_entry(meter: MeterConfig, workshop: Workshop) -> PowerEntry:
     url = getattr(meter.options, "url", "")
     where = safe_url(url) if url else getattr(meter.options, "host", "")
     return PowerEntry(meter, f"{meter.source} {where}".strip(), lambda: workshop.power_source(meter))
+
+
+def _owner_entry(server: ServerConfig, search: GpuSearch, workshop: Workshop) -> OwnerEntry:
+    pod = getattr(search.options, "pod", "")
+    target = f"{search.source} {pod}".strip()
+    return OwnerEntry((server.url, search), target, lambda: workshop.owner_source(server, search))

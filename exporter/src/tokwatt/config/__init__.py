@@ -5,11 +5,13 @@ from tokwatt.config.environment import EnvironmentDefaults, environment_defaults
 from tokwatt.config.load import load_config, read_config
 from tokwatt.config.mistakes import ConfigError, ConfigWarning, Mistake, Rejected
 from tokwatt.config.schema import (
+    OWNER_PREFIX,
     RESERVED_LABELS,
     CapacityPrice,
     Config,
     ElectricityPrice,
     GpuRule,
+    GpuSearch,
     GpuSelection,
     MeterConfig,
     Prices,
@@ -19,11 +21,11 @@ from tokwatt.config.schema import (
     ServerConfig,
     SharingConfig,
     TokenOrigin,
-    mig_slices_of,
 )
 
 __all__ = [
     "DEFAULT_PORT",
+    "OWNER_PREFIX",
     "RESERVED_LABELS",
     "CapacityPrice",
     "Config",
@@ -32,6 +34,7 @@ __all__ = [
     "ElectricityPrice",
     "EnvironmentDefaults",
     "GpuRule",
+    "GpuSearch",
     "GpuSelection",
     "ListenAddress",
     "MeterConfig",
@@ -46,7 +49,6 @@ __all__ = [
     "TokenOrigin",
     "environment_defaults",
     "load_config",
-    "mig_slices_of",
     "parse_listen",
     "read_config",
 ]

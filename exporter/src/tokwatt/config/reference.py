@@ -27,7 +27,7 @@ from tokwatt.config.schema import (
     SharingConfig,
 )
 from tokwatt.config.web import TlsConfig, WebConfig
-from tokwatt.readings import PowerSourceSpec
+from tokwatt.readings import OwnerSourceSpec, PowerSourceSpec
 
 _INTRO = """\
 <!-- Written by `make docs` from the classes in tokwatt.config. Change those, not this page. -->
@@ -67,7 +67,18 @@ Keys of that format that are not listed here are refused, not ignored.
 """
 
 
-def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collection[str]) -> str:
+_GPUS_INTRO = """\
+`servers[].gpus` may say how a server's GPUs are found out, again and again, while the exporter runs:
+`gpus: processes`, or a mapping with `source` and the options below.
+What was found holds from the moment it was found on; a failed look keeps the last result for 3.5 periods.
+"""
+
+
+def render_reference(
+    power_specs: Mapping[str, PowerSourceSpec],
+    engines: Collection[str],
+    owner_specs: Mapping[str, OwnerSourceSpec] | None = None,
+) -> str:
     """Write the whole page as Markdown."""
     known = ", ".join(f"`{engine}`" for engine in sorted(engines))
     parts = [
@@ -77,6 +88,7 @@ def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collec
         _section("Servers", ServerConfig, "servers[]."),
         f"Engines: {known}.\n" if known else "",
         _LABELS.format(", ".join(f"`{name}`" for name in sorted(RESERVED_LABELS))),
+        *_owners(owner_specs or {}),
         _section("Meters", MeterHeader, "meters[]."),
         *(_meter(power_specs[name]) for name in sorted(power_specs)),
         _section("Sharing", SharingConfig, "sharing."),
@@ -102,6 +114,19 @@ def _section(title: str, options: type, prefix: str, note: str = "", *, level: i
     if note:
         lines += [note, ""]
     return "\n".join([*lines, *_table(options, prefix), ""])
+
+
+def _owners(specs: Mapping[str, OwnerSourceSpec]) -> Iterator[str]:
+    if specs:
+        yield "## GPUs found at run time\n"
+        yield _GPUS_INTRO
+    for name in sorted(specs):
+        spec = specs[name]
+        if not spec.configured:
+            continue
+        traps = [*(f"- {trap}" for trap in spec.traps), ""] if spec.traps else []
+        lines = [f"### `gpus: {{source: {name}}}`", "", f"{spec.summary}. Needs: {spec.needs}.", ""]
+        yield "\n".join([*lines, *_table(spec.options, "servers[].gpus."), "", *traps])
 
 
 def _meter(spec: PowerSourceSpec) -> str:
@@ -140,7 +165,7 @@ def _type_text(hint: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in hint)
     names: dict[Any, str] = {
         bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path",
-        ListenAddress: "address", GpuSelection: "`all`, `none` or list",
+        ListenAddress: "address", GpuSelection: "`all`, `none`, list, text or mapping",
     }  # fmt: skip
     return names.get(hint, "mapping")
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from tokwatt.config.addresses import DEFAULT_PORT, ListenAddress, parse_url
 from tokwatt.config.mistakes import Rejected, shown
+from tokwatt.units import mig_slices_of
 
 # labels that the exporter or Prometheus itself sets on the series that carry a server's own labels
 RESERVED_LABELS = frozenset(
@@ -43,8 +44,13 @@ def parse_label(name: str, value: str) -> str:
     return value
 
 
+OWNER_PREFIX = "gpus of "  # begins the names of the sources that find out a server's GPUs
+
+
 def parse_name(text: str) -> str:
     """Check a name that becomes a label value and a command line argument. Raises Rejected."""
+    if text.startswith(OWNER_PREFIX):
+        raise Rejected(f"name {shown(text)} begins with {shown(OWNER_PREFIX)}, as tokwatt's own", "choose another name")
     if text != text.strip():
         raise Rejected(f"name {shown(text)} begins or ends with a space", f"write {shown(text.strip())}")
     return text
@@ -94,12 +100,6 @@ def parse_mig_profile(text: str) -> str:
     return text
 
 
-def mig_slices_of(profile: str) -> float | None:
-    """Compute slices of a MIG profile: 3 of 3g.40gb, 1 of 1c.3g.40gb; None where it is no profile."""
-    match = re.fullmatch(r"(?:MIG )?(?:(\d+)c\.)?(\d+)g\.\d+gb(?:[+-][a-z.]+)*", profile.strip())
-    return None if match is None else float(match[1] or match[2])
-
-
 @dataclass(frozen=True, slots=True)
 class SharingConfig:
     """Rules that divide energy which is measured for several servers together. What a rule gives is no measurement."""
@@ -128,11 +128,20 @@ class SharingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuSearch:
+    """How the GPUs of a server are found out at run time. `options` is an instance of its owner source's class."""
+
+    source: str
+    options: object
+
+
+@dataclass(frozen=True, slots=True)
 class GpuSelection:
-    """The GPUs a server computes on: every one, the named ones (UUID or index), or none."""
+    """The GPUs a server computes on: every one, the named ones (UUID or index), those that are found, or none."""
 
     every: bool = False
     devices: tuple[str | int, ...] = ()
+    search: GpuSearch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +220,8 @@ class ServerConfig:
     gpus: GpuSelection = field(
         default=GpuSelection(),
         metadata=_setting(
-            "`all`, `none`, or a list of UUIDs and indices: the GPUs this server computes on; "
-            "omit: all with one server, none with several"
+            "the GPUs this server computes on: `all`, `none`, a list of UUIDs (GPU or MIG) and indices, or how they "
+            "are found out (below); omit: none with several servers; with one all while nobody else computes on any"
         ),
     )
     hosts: tuple[str, ...] | None = field(

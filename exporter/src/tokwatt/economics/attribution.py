@@ -93,7 +93,8 @@ class Attribution:
         """Take over what an owner source found. It holds from the instant of the reading on, never before."""
         self._found |= {name: found for name, found in reading.servers.items() if self._looks_for(name)}
         ownership = self._resolved()
-        if ownership == self.ownership:
+        if ownership.gives_like(self.ownership):
+            self._epochs[-1].ownership = ownership
             return
         start = max(reading.at_seconds, self._epochs[-1].from_seconds)
         self._epochs[-1].until_seconds = start

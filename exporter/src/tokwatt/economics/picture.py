@@ -9,6 +9,7 @@ from tokwatt.economics.attribution import GIVEN_OF
 from tokwatt.economics.books import Books
 from tokwatt.economics.host_rest import HostRest, host_rest
 from tokwatt.economics.live import live_window
+from tokwatt.economics.ownership import Ownership
 from tokwatt.economics.plan import ServerPlan
 from tokwatt.ledger.ledger import DeviceKey
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
@@ -85,7 +86,7 @@ def _server(books: Books, server: ServerPlan, now_seconds: float, rests: Mapping
         requests_waiting=reading.requests_waiting if reading and answered else None,
         capacity_dollars_per_second=books.capacity_dollars_per_second(server.name),
         capacity_includes_electricity=bool(server.capacity and server.capacity.includes_electricity),
-        gpus=_gpus(books, server.name),
+        gpus=owned_gpus(books.attribution.ownership, server.name),
         gpus_found_by=_found_by(books, server),
         energy_basis=books.energy_basis(server.name),
         notes=_notes(books, server, rests),
@@ -110,8 +111,8 @@ def _tokens(name: str, model: ModelTokens) -> TokenTotals:
     return TokenTotals(name, model.input_tokens, model.cached_input_tokens, model.output_tokens, requests)
 
 
-def _gpus(books: Books, name: str) -> tuple[OwnedGpu, ...]:
-    ownership = books.attribution.ownership
+def owned_gpus(ownership: Ownership, name: str) -> tuple[OwnedGpu, ...]:
+    """GPUs that a server computes on, those last that no rule divides."""
     owned = []
     for gpu in ownership.gpus.get(name, ()):
         shared = ownership.shared.get(gpu)
