@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -126,7 +126,11 @@ def _owners(specs: Mapping[str, OwnerSourceSpec]) -> Iterator[str]:
             continue
         traps = [*(f"- {trap}" for trap in spec.traps), ""] if spec.traps else []
         lines = [f"### `gpus: {{source: {name}}}`", "", f"{spec.summary}. Needs: {spec.needs}.", ""]
-        yield "\n".join([*lines, *_table(spec.options, "servers[].gpus."), "", *traps])
+        rows = [*_table(spec.options, "servers[].gpus.")]
+        for setting in settings_of(spec.options).values():
+            if is_dataclass(setting.hint) and isinstance(setting.hint, type):
+                rows += [*_table(setting.hint, f"servers[].gpus.{setting.name}.")][2:]
+        yield "\n".join([*lines, *rows, "", *traps])
 
 
 def _meter(spec: PowerSourceSpec) -> str:
