@@ -110,7 +110,7 @@ async def test_numbers_reasons_and_hostile_text(tmp_path: Path) -> None:
         assert "Per meaningful response: $0.0273 and 90.0 J (facility)" in known
         for text in ("vllm 0.11.0", "config=fp8-tp1", "simulated", "GPU 1,000 W 100 %", "facility 1,500 W 100 %"):
             assert text in known
-        assert "Idle: 25 % of facility energy" in known
+        assert "Idle: 25 % of facility energy. Cost $10.10, busy $7.57, electricity $0.100" in known
         assert "idle no request running 375 kJ 104 Wh 25 % $2.50 $0.0250" in known
         assert "total 1.50 MJ 417 Wh 100 % $10.00 $0.100" in known
         assert "12 running · 0 waiting · input: computed" in known
@@ -166,7 +166,7 @@ async def test_boundary_is_selectable_and_absence_says_why(tmp_path: Path) -> No
         assert "3.00 tokens per watt-second, GPU 10.8 million tokens/kWh" in await card(page, "chat")
 
         served.picture = replace(picture, prices=PriceSnapshot(None, 1.0), simulated=False)
-        await page.until("document.querySelector('.server').innerText.includes('no price is configured')")
+        await page.until("document.querySelector('.server').innerText.includes('no price is configured or known')")
         assert await page.value("document.getElementById('simulated').checkVisibility()") is False
         assert page.complaints == []
 

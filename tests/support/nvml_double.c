@@ -11,11 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, UNKNOWN = 999 };
-enum { MAX_GPUS = 16, MAX_PROCESSES = 8, MAX_MIG = 7, NOT_FOUND = 6, NO_INSTANCE = -1 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, UNKNOWN = 999 };
+enum { MAX_GPUS = 16, MAX_PROCESSES = 8, MAX_MIG = 7, NO_INSTANCE = -1 };
 
-struct process { int64_t pid, mig; }; /* mig: number of the MIG device below, or -1 */
-struct mig { int64_t gpu_instance, slices, uuid_number; };
+struct process { int64_t pid, mig; }; /* mig: number of the MIG slice, or -1 */
 
 /* Mirrored field by field in nvml_double.py. All members are 8 bytes wide, so no padding. */
 struct gpu {
@@ -30,11 +29,13 @@ struct gpu {
     int64_t field_energy_code, field_instant_code, field_module_code, field_average_code;
     int64_t architecture;
     int64_t uuid_number;
+    int64_t persistence_off;
+    int64_t slices;         /* MIG: enabled with so many slices where above 0 */
     uint64_t energy_calls, power_calls; /* counted here, read by the test */
     int64_t processes_code;
-    uint64_t process_count, mig_count;
+    uint64_t process_count;
     struct process processes[MAX_PROCESSES];
-    struct mig migs[MAX_MIG];
+    int64_t compute_slices[MAX_MIG]; /* of each MIG slice */
     char name[64];
 };
 
@@ -55,23 +56,15 @@ typedef struct { unsigned field, scope; long long timestamp, latency; int type; 
 typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char bus_id[32]; } pci_info;
 
 static struct state *state;
+enum { MAX_SLICES = 7 };
+static char slice_handles[MAX_GPUS][MAX_SLICES]; /* the address of a cell is the handle of a slice */
 static int references;
 
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return (double)t.tv_sec + (double)t.tv_nsec * 1e-9; }
 static void pause_seconds(double s) { struct timespec t = { (time_t)s, (long)((s - (double)(time_t)s) * 1e9) }; nanosleep(&t, 0); }
 
-/* The GPU of a MIG device's handle, which points into its table; 0 for a GPU's own. */
-static struct gpu *parent(handle h) {
-    for (uint64_t i = 0; state && i < state->count; i++) {
-        struct gpu *g = &state->gpus[i];
-        if ((char *)h >= (char *)g->migs && (char *)h < (char *)(g->migs + MAX_MIG)) return g;
-    }
-    return 0;
-}
-
 static ret check(handle h) {
     if (!state) return UNINITIALIZED;
-    if (parent(h)) return INVALID_ARGUMENT;
     if (h < state->gpus || h >= state->gpus + state->count) return INVALID_ARGUMENT;
     if (state->delay_seconds > 0) pause_seconds(state->delay_seconds);
     while (*(volatile int64_t *)&state->hang) pause_seconds(0.001);
@@ -122,11 +115,48 @@ ret nvmlDeviceGetHandleByIndex_v2(unsigned index, handle *h) {
     *h = &state->gpus[index];
     return (ret)state->gpus[index].open_code;
 }
-ret nvmlDeviceGetUUID(handle h, char *text, unsigned size) {
-    if (parent(h)) {
-        snprintf(text, size, "MIG-00000000-0000-0000-0000-%012lld", (long long)((struct mig *)h)->uuid_number);
+static int slice_of(handle h, long *gpu, long *slice) {
+    long offset = (char *)h - &slice_handles[0][0];
+    *gpu = offset / MAX_SLICES;
+    *slice = offset % MAX_SLICES;
+    return offset >= 0 && offset < (long)sizeof slice_handles;
+}
+ret nvmlDeviceGetPersistenceMode(handle h, unsigned *on) { ret code = check(h); if (!code) *on = !h->persistence_off; return code; }
+ret nvmlDeviceGetMigMode(handle h, unsigned *current, unsigned *pending) {
+    ret code = check(h);
+    if (!code) *current = *pending = h->slices > 0;
+    return code;
+}
+ret nvmlDeviceGetMaxMigDeviceCount(handle h, unsigned *count) { ret code = check(h); if (!code) *count = MAX_SLICES; return code; }
+ret nvmlDeviceGetMigDeviceHandleByIndex(handle h, unsigned index, handle *slice) {
+    ret code = check(h);
+    if (code) return code;
+    if (index >= h->slices) return NOT_FOUND;
+    *slice = (handle)&slice_handles[h - state->gpus][index];
+    return SUCCESS;
+}
+ret nvmlDeviceGetHandleByUUID(const char *uuid, handle *h) {
+    long gpu, slice;
+    if (!state) return UNINITIALIZED;
+    if (sscanf(uuid, "MIG-00000000-0000-0000-0000-%06ld%06ld", &gpu, &slice) == 2 && gpu < (long)state->count && slice < state->gpus[gpu].slices) {
+        *h = (handle)&slice_handles[gpu][slice];
         return SUCCESS;
     }
+    if (sscanf(uuid, "GPU-00000000-0000-0000-0000-%012ld", &gpu) == 1)
+        for (unsigned i = 0; i < state->count; i++)
+            if (state->gpus[i].uuid_number == gpu) { *h = &state->gpus[i]; return SUCCESS; }
+    return NOT_FOUND;
+}
+ret nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle h, handle *parent) {
+    long gpu, slice;
+    if (!state) return UNINITIALIZED;
+    if (!slice_of(h, &gpu, &slice)) return INVALID_ARGUMENT;
+    *parent = &state->gpus[gpu];
+    return SUCCESS;
+}
+ret nvmlDeviceGetUUID(handle h, char *text, unsigned size) {
+    long gpu, slice;
+    if (slice_of(h, &gpu, &slice)) { snprintf(text, size, "MIG-00000000-0000-0000-0000-%06ld%06ld", gpu, slice); return SUCCESS; }
     ret code = check(h);
     if (!code) snprintf(text, size, "GPU-00000000-0000-0000-0000-%012lld", (long long)h->uuid_number);
     return code;
@@ -184,37 +214,40 @@ typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, c
 typedef struct { unsigned sm, copy, decoder, encoder, jpeg, ofa, gpu_slices, compute_slices; unsigned long long memory; } attributes;
 
 ret nvmlDeviceGetMinorNumber(handle h, unsigned *minor) { ret code = check(h); if (!code) *minor = (unsigned)(h - state->gpus); return code; }
-ret nvmlDeviceGetMaxMigDeviceCount(handle h, unsigned *count) { ret code = check(h); if (!code) *count = h->mig_count ? MAX_MIG : 0; return code; }
-ret nvmlDeviceGetMigDeviceHandleByIndex(handle h, unsigned index, handle *mig) {
-    ret code = check(h);
-    if (code) return code;
-    if (index >= h->mig_count) return NOT_FOUND;
-    *mig = (handle)&h->migs[index];
+ret nvmlDeviceGetGpuInstanceId(handle h, unsigned *id) {
+    long gpu, slice;
+    if (!slice_of(h, &gpu, &slice)) return INVALID_ARGUMENT;
+    *id = (unsigned)slice + 1;
     return SUCCESS;
 }
-ret nvmlDeviceGetGpuInstanceId(handle h, unsigned *id) { if (!parent(h)) return INVALID_ARGUMENT; *id = (unsigned)((struct mig *)h)->gpu_instance; return SUCCESS; }
-ret nvmlDeviceGetComputeInstanceId(handle h, unsigned *id) { if (!parent(h)) return INVALID_ARGUMENT; *id = 0; return SUCCESS; }
+ret nvmlDeviceGetComputeInstanceId(handle h, unsigned *id) {
+    long gpu, slice;
+    if (!slice_of(h, &gpu, &slice)) return INVALID_ARGUMENT;
+    *id = 0;
+    return SUCCESS;
+}
 ret nvmlDeviceGetAttributes_v2(handle h, attributes *a) {
-    if (!parent(h)) return INVALID_ARGUMENT;
+    long gpu, slice;
+    if (!slice_of(h, &gpu, &slice)) return INVALID_ARGUMENT;
     memset(a, 0, sizeof *a);
-    a->gpu_slices = a->compute_slices = (unsigned)((struct mig *)h)->slices;
+    a->gpu_slices = a->compute_slices = (unsigned)state->gpus[gpu].compute_slices[slice];
     return SUCCESS;
 }
-/* As the driver answers without privileges: a parent lists only what runs outside of MIG devices. */
+/* As the driver answers without privileges: a parent lists only what runs outside of MIG slices. */
 ret nvmlDeviceGetComputeRunningProcesses_v3(handle h, unsigned *count, process_info *infos) {
-    struct gpu *g = parent(h);
-    int64_t wanted = NO_INSTANCE;
-    if (g) wanted = (struct mig *)h - g->migs;
-    else { ret code = check(h); if (code) return code; g = h; }
+    long gpu, slice = NO_INSTANCE;
+    struct gpu *g = h;
+    if (slice_of(h, &gpu, &slice)) g = &state->gpus[gpu];
+    else { ret code = check(h); if (code) return code; slice = NO_INSTANCE; }
     if (g->processes_code) return (ret)g->processes_code;
     unsigned found = 0, room = infos ? *count : 0;
     for (uint64_t i = 0; i < g->process_count; i++) {
-        if (g->processes[i].mig != wanted) continue;
+        if (g->processes[i].mig != slice) continue;
         if (found < room) {
             infos[found].pid = (unsigned)g->processes[i].pid;
             infos[found].used = 1;
-            infos[found].gpu_instance = wanted < 0 ? 0xFFFFFFFFu : (unsigned)g->migs[wanted].gpu_instance;
-            infos[found].compute_instance = wanted < 0 ? 0xFFFFFFFFu : 0;
+            infos[found].gpu_instance = slice < 0 ? 0xFFFFFFFFu : (unsigned)slice + 1;
+            infos[found].compute_instance = slice < 0 ? 0xFFFFFFFFu : 0;
         }
         found++;
     }

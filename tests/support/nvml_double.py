@@ -37,10 +37,6 @@ class _Process(ctypes.Structure):
     _fields_ = (("pid", ctypes.c_int64), ("mig", ctypes.c_int64))
 
 
-class _Mig(ctypes.Structure):
-    _fields_ = (("gpu_instance", ctypes.c_int64), ("slices", ctypes.c_int64), ("uuid_number", ctypes.c_int64))
-
-
 class _Gpu(ctypes.Structure):
     _fields_ = (
         ("sequence", ctypes.c_uint64),
@@ -58,13 +54,14 @@ class _Gpu(ctypes.Structure):
         ("field_average_code", ctypes.c_int64),
         ("architecture", ctypes.c_int64),
         ("uuid_number", ctypes.c_int64),
+        ("persistence_off", ctypes.c_int64),
+        ("slices", ctypes.c_int64),
         ("energy_calls", ctypes.c_uint64),
         ("power_calls", ctypes.c_uint64),
         ("processes_code", ctypes.c_int64),
         ("process_count", ctypes.c_uint64),
-        ("mig_count", ctypes.c_uint64),
         ("processes", _Process * MAX_PROCESSES),
-        ("migs", _Mig * MAX_MIG),
+        ("compute_slices", ctypes.c_int64 * MAX_MIG),
         ("name", ctypes.c_char * 64),
     )
 
@@ -141,6 +138,19 @@ class NvmlDouble:
     def uuid(gpu: int) -> str:
         return f"GPU-00000000-0000-0000-0000-{gpu:012d}"
 
+    @staticmethod
+    def slice_uuid(gpu: int, number: int) -> str:
+        """Name of a MIG slice."""
+        return f"MIG-00000000-0000-0000-0000-{gpu:06d}{number:06d}"
+
+    def set_slices(self, gpu: int, count: int) -> None:
+        """Enable MIG with so many slices; 0 disables it."""
+        self._state.gpus[gpu].slices = count
+
+    def set_persistence(self, gpu: int, *, on: bool) -> None:
+        """Set the persistence mode; it is on unless set."""
+        self._state.gpus[gpu].persistence_off = not on
+
     def set_watts(self, gpu: int, watts: float) -> None:
         """Change the power of a GPU now."""
         state, now = self._state.gpus[gpu], time.monotonic()
@@ -167,15 +177,11 @@ class NvmlDouble:
             self._state.gpus[gpu].processes[number] = _Process(pid, instance)
         self._state.gpus[gpu].process_count = len(on)
 
-    def set_mig(self, gpu: int, *slices: int) -> None:
-        """Cut a GPU into MIG devices of so many compute slices. Their UUIDs end in 100 x GPU + number."""
-        for number, count in enumerate(slices):
-            self._state.gpus[gpu].migs[number] = _Mig(number + 1, count, 100 * gpu + number)
-        self._state.gpus[gpu].mig_count = len(slices)
-
-    @staticmethod
-    def mig_uuid(gpu: int, number: int) -> str:
-        return f"MIG-00000000-0000-0000-0000-{100 * gpu + number:012d}"
+    def set_mig(self, gpu: int, *compute_slices: int) -> None:
+        """Cut a GPU into MIG slices (`slice_uuid`) of so many compute slices each."""
+        self.set_slices(gpu, len(compute_slices))
+        for number, count in enumerate(compute_slices):
+            self._state.gpus[gpu].compute_slices[number] = count
 
     def set_init_code(self, code: int) -> None:
         self._state.init_code = code

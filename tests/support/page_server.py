@@ -24,6 +24,7 @@ class PageFault(StrEnum):
     TRUNCATED = "truncated"  # hangs up in the middle of the body
     STALLS = "stalls"  # half of the body, then nothing
     ERROR_500 = "error_500"
+    ERROR_503 = "error_503"
     UNAUTHORIZED = "unauthorized"
 
 
@@ -60,6 +61,8 @@ class PageServer:
             return b""
         if self.fault is PageFault.ERROR_500:
             return answer("500 Internal Server Error", "boom")
+        if self.fault is PageFault.ERROR_503:
+            return answer("503 Service Unavailable", '{"detail": "not enabled"}')
         if self.fault is PageFault.UNAUTHORIZED:
             return answer("401 Unauthorized", "who are you?")
         body = self.respond(parse_qs(urlsplit(target).query)) if self.respond else self.body

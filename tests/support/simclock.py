@@ -40,6 +40,12 @@ class SimClock:
         self.now = until
         await self.settle()
 
+    async def advance_to_next(self) -> None:
+        """Move time to the next sleeper, for those who only want to see how something ends."""
+        await self.settle()
+        if self._sleepers:
+            await self.advance(max(0.0, self._sleepers[0][0] - self.now))
+
     async def settle(self) -> None:
         """Let tasks run that are ready."""
         for _ in range(SETTLE_ROUNDS):

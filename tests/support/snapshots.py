@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tokwatt.readings import Boundary, DeviceInfo, Fidelity, Meter, Method
+from tokwatt.readings import Boundary, DeviceInfo, Fidelity, Meter, Method, Precision
 from tokwatt.snapshot import (
     BoundaryWindow,
     Component,
@@ -44,7 +44,12 @@ def window(*, gpu_coverage: float = 1.0, host_coverage: float = 1.0) -> LiveWind
         response_energy_joules={Given.FACILITY: 90.0},
     )
     rows = tuple(
-        BoundaryWindow(boundary, covered[boundary], watts[boundary] if boundary in trusted else None)
+        BoundaryWindow(
+            boundary,
+            covered[boundary],
+            power_watts=watts[boundary] if boundary in trusted else None,
+            error_ratio=0.051 if boundary in trusted else None,
+        )
         for boundary in Given
     )
     return LiveWindow(940.0, 1000.0, 60.0, rows, (model,))
@@ -110,7 +115,16 @@ def snapshot(*, at_seconds: float = 1000.0) -> Snapshot:
         simulated=True,
         servers=(chat(), silent()),
         meters=(MeterTotal(GPU_METER, 1_250_000.0, 250_000.0), MeterTotal(BMC_METER, 1_500_000.0, 300_000.0)),
-        devices=(DeviceInfo(GPU_METER, f"Accelerator {HOSTILE}", 0, (("driver_version", "580.0"),)),),
+        devices=(
+            DeviceInfo(
+                GPU_METER,
+                f"Accelerator {HOSTILE}",
+                0,
+                (("driver_version", "580.0"),),
+                Precision(0.05, resolution_joules=0.001, renewed_every_seconds=0.1),
+                counter_to_power_ratio=0.98,
+            ),
+        ),
         sources=(
             SourceHealth("chat", "tokens", True, "", "", 0.004, unix - 0.1, {"timeout": 2}, 1, 3.5, ("vllm:x_total",)),
             SourceHealth("silent", "tokens", False, "refused", f"connection refused {HOSTILE}", errors={"refused": 9}),

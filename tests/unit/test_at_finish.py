@@ -49,7 +49,7 @@ async def watch(users: int, output_tokens: int, window: float, seconds: int, spr
     plan = ServerPlan("edge", "llamacpp", "m", LLAMACPP_3B_ON_H100, load)
     async with World((plan,), seed=5, clock=clock, sleep=late, spare_gpus=0) as world:
         setup = demo_setup(world, workshop, ListenAddress("127.0.0.1", 0), window)
-        exporter = Exporter(replace(setup, power={NVML_NAME: setup.power[NVML_NAME]}), clock, clock)
+        exporter = Exporter(replace(setup, power={NVML_NAME: setup.power[NVML_NAME]}), clock, clock, sleep=late)
         exporter.open()
         for second in range(seconds):
             clock.now = max(clock.now, 100.0 + second + rng.uniform(0, 0.02))

@@ -7,12 +7,13 @@ from collections import Counter
 
 import pytest
 
-from tokwatt.metrics.catalogue import CATALOGUE, Family, Kind
+from tokwatt.metrics.catalogue import CATALOGUE
+from tokwatt.metrics.family import Family, Kind
 from tokwatt.metrics.reference import render_metrics_reference, unit_of
 
-BASE_UNITS = {"joules", "watts", "seconds", "dollars", "ratio"}
+BASE_UNITS = {"joules", "watts", "seconds", "dollars", "grams", "ratio"}
 # What else a name may end in: things that are counted, ratios of two nouns, and states that are 0 or 1.
-COUNTED = {"tokens", "requests", "errors", "resets"}
+COUNTED = {"tokens", "requests", "responses", "errors", "resets"}
 STATES = {"up", "info", "successful", "series"}
 NOT_BASE_UNITS = re.compile(
     r"(^|_)(kwh|wh|mj|kj|mw|kw|ms|us|minutes|hours|millis\w*|micro\w*|milli\w*|kilo\w*|mega\w*|percent|pct|usd|eur|cents"
@@ -21,7 +22,7 @@ NOT_BASE_UNITS = re.compile(
 FORBIDDEN_LABELS = {"type", "zone", "region", "cluster", "namespace", "service", "env", "instance", "job", "currency"}
 # Labels that name a person, a request or its text would have no end.
 UNBOUNDED_LABELS = {"request", "request_id", "user", "user_id", "prompt", "session"}
-SINGULAR_AFTER_PER = {"joule", "dollar", "second", "watt", "token"}
+SINGULAR_AFTER_PER = {"joule", "dollar", "second", "watt", "token", "response"}
 
 each_family = pytest.mark.parametrize("family", CATALOGUE, ids=lambda family: family.name)
 

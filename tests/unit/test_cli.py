@@ -152,7 +152,7 @@ async def test_probe_prints_whose_the_gpus_are_and_how_that_was_found(tmp_path, 
     double.set_mig(2, 3, 4)
     page = reply(captures.body("vllm/0.32.0__after"))
     workshop = Workshop()
-    mig = NamedOptions((NvmlDouble.mig_uuid(2, 0),))
+    mig = NamedOptions((NvmlDouble.slice_uuid(2, 0),))
     async with serving(metrics=page) as server:
         servers = (
             ServerConfig("chat", server.url, gpus=GpuSelection(search=GpuSearch("processes", PortOptions()))),

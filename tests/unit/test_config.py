@@ -11,6 +11,7 @@ from tokwatt.config import (
     CapacityPrice,
     Config,
     ConfigError,
+    CounterConfig,
     ElectricityPrice,
     GpuRule,
     GpuSelection,
@@ -125,6 +126,15 @@ def test_every_setting_reaches_its_field():
     assert bmc.options == IpmiLike("192.0.2.7", "monitor", password_env="BMC_PASSWORD", privilege=Privilege.OPERATOR)
     assert config.prices == Prices(None, ElectricityPrice(0), 1.25)
     assert config.responses[0] == ResponseConfig("guard", 1, 0, 0)
+
+
+def test_responses_measured_by_a_counter_and_by_support_servers():
+    config, warnings = load((FIXTURES / "valid" / "responses.yml").read_text(encoding="utf-8"))
+    counter = CounterConfig("http://127.0.0.1:9000/metrics", "accepted_answers_total", {"service": "chat"}, 2)
+    assert warnings == ()
+    assert config.responses == (ResponseConfig("chat", meaningful=counter, support=("guardrail",)),)
+    assert config.responses[0].counter_name == "chat/meaningful"
+    assert ResponseConfig("chat").counter_name == ""
 
 
 def test_an_empty_file_is_every_default():

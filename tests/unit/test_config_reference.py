@@ -2,7 +2,16 @@ from dataclasses import fields
 
 from support.config_specs import ENGINES, POWER_SPECS
 
-from tokwatt.config import CapacityPrice, Config, ElectricityPrice, Prices, ResponseConfig, ServerConfig, load_config
+from tokwatt.config import (
+    CapacityPrice,
+    Config,
+    CounterConfig,
+    ElectricityPrice,
+    Prices,
+    ResponseConfig,
+    ServerConfig,
+    load_config,
+)
 from tokwatt.config.reference import EXAMPLE, render_reference
 
 
@@ -21,6 +30,7 @@ def test_every_setting_has_a_row_that_says_what_it_means():
         CapacityPrice: "prices.capacity.",
         ElectricityPrice: "prices.electricity.",
         ResponseConfig: "responses[].",
+        CounterConfig: "responses[].meaningful.",
         **{spec.options: "meters[]." for spec in POWER_SPECS.values()},
     }
     for options, prefix in prefixes.items():

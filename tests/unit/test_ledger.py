@@ -13,7 +13,6 @@ from support.readings import gpu_meter, host_meter, tokens
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.line import Line
 from tokwatt.ledger.server import ServerLedger
-from tokwatt.ledger.timeline import Cut, Timeline
 from tokwatt.readings import CounterSample, EnergyCounter, PowerSample, Quantity, ServerReading
 
 MAX_GAP = 3.5
@@ -250,15 +249,3 @@ class TestIdle:
         ledger.add(tokens(2, 5, running=0))
         ledger.add(tokens(3, 5, running=0))
         assert [cut.idle for cut in ledger.timeline.after(-1)] == [False, False, False, True]
-
-
-def test_a_timeline_joins_old_equal_neighbours_only():
-    timeline = Timeline()
-    for second in range(2000):
-        timeline.append(Cut(second, read=True, idle=second < 1000, model="m", tokens={}))
-    timeline.compact_before(1900)
-    pieces = timeline.between(-1, 1999)
-    assert len(pieces) < 110
-    assert [cut.at_seconds for cut in pieces[:2]] == [999, 1901]
-    assert pieces[0].idle
-    assert not pieces[1].idle

@@ -20,6 +20,10 @@ def test_every_meter_states_what_a_person_must_know(name):
     for text in (spec.summary, spec.needs, spec.method, spec.resolution, *spec.traps):
         assert text, f"{name} leaves a field of its SPEC empty"
         assert text in section
+    assert spec.precisions, f"{name} declares no error"
+    for _, declared in spec.precisions:
+        assert f"±{declared.gain_ratio * 100:g} % of the reading" in section
+        assert declared.renewed_every_seconds > 0
 
 
 def test_the_recipes_are_valid_and_open():
@@ -27,6 +31,6 @@ def test_the_recipes_are_valid_and_open():
     config, warnings = load_config(recipes, "meters.md", power_specs=SPECS, engines=())
     assert not warnings
     assert config.meters is not None
-    assert len(config.meters) == 6
+    assert len(config.meters) == 7
     for meter in config.meters:
         SPECS[meter.source].open(meter.options, SourceContext(meter.name, lambda: 0.0))

@@ -26,6 +26,8 @@ from tokwatt.readings import (
     TimedOut,
     Unavailable,
 )
+from tokwatt.simulate.meters import SimulatedGpu
+from tokwatt.simulate.nvml import SimulatedNvml
 from tokwatt.sources.power import specs
 from tokwatt.sources.power.nvml import NvmlOptions, NvmlSource
 
@@ -81,7 +83,7 @@ async def test_reads_the_energy_counter_of_every_gpu(driver, opened):
     assert isinstance(counter, EnergyCounter)
     assert counter.joules == pytest.approx(5000, abs=300 * (after - before + 0.2) + 40)
     assert counter.wraps_at_joules is None
-    assert before <= counter.at_seconds <= after
+    assert before <= counter.at_seconds + 0.05 <= after, "placed in the middle of its refresh period of 0.1 s"
     assert counter.meter.boundary is Boundary.GPU
     assert counter.meter.fidelity is Fidelity.HIGHEST
     assert counter.meter.method is Method.COUNTER
@@ -91,6 +93,7 @@ async def test_reads_the_energy_counter_of_every_gpu(driver, opened):
         "driver_version": "999.01.double",
         "pci_bus_id": "00000000:11:00.0",
         "power_limit_watts": "700",
+        "persistence_mode": "on",
     }
 
 
@@ -107,12 +110,14 @@ async def test_the_counter_follows_the_energy_used_within_its_latch(driver, open
     assert last.joules - first.joules == pytest.approx(truth, abs=latch + 1)
 
 
-async def test_the_counter_is_read_once_per_read(driver, opened):
+@pytest.mark.parametrize("cross_check", [True, False])
+async def test_the_counter_is_read_once_per_read_and_the_power_beside_it_if_wanted(driver, opened, cross_check):
     double = driver(gpus=2)
-    source = opened()
+    source = opened(cross_check=cross_check)
     for _ in range(5):
         await source.read()
-    assert [double.calls(0), double.calls(1)] == [(5, 0), (5, 0)]
+    power_calls = 5 if cross_check else 0
+    assert [double.calls(0), double.calls(1)] == [(5, power_calls), (5, power_calls)]
 
 
 async def test_a_lost_gpu_hides_no_other_and_is_found_again_after_its_reset(driver, opened):
@@ -374,6 +379,9 @@ async def test_the_value_type_of_a_field_decides_which_member_is_read(opened):
         nvmlDeviceGetName=lambda _: "made up",
         nvmlDeviceGetPciInfo=not_offered,
         nvmlDeviceGetEnforcedPowerLimit=not_offered,
+        nvmlDeviceGetPersistenceMode=not_offered,
+        nvmlDeviceGetMigMode=not_offered,
+        nvmlDeviceGetPowerUsage=not_offered,
         nvmlDeviceGetArchitecture=not_offered,
         nvmlDeviceGetTotalEnergyConsumption=not_offered,
         nvmlDeviceGetFieldValues=lambda _handle, _fields: [SimpleNamespace(nvmlReturn=0, valueType=0, value=union)],
@@ -399,6 +407,156 @@ async def test_a_wanted_gpu_that_does_not_exist_is_a_failure_that_names_those_th
     found = errors(reading)
     assert f"0: {double.uuid(0)}" in str(found["7"])
     assert "name the parent" in str(found["MIG-1"])
+
+
+async def test_in_place_of_mig_slices_their_gpu_is_read_once(driver, opened):
+    double = driver(gpus=2)
+    double.set_slices(1, 3)
+    slices = [double.slice_uuid(1, number) for number in range(3)]
+    reading = await opened(gpus=(slices[0], slices[2], "MIG-" + double.uuid(1) + "/1/0")).read()
+    assert list(by_device(reading)) == [double.uuid(1)]
+    assert reading.failures == ()
+    assert len(reading.warnings) == 3
+    assert (
+        f"{slices[0]} is a MIG slice, which has no sensor: its whole GPU {double.uuid(1)} is read" in reading.warnings
+    )
+    details = dict(reading.devices[0].details)
+    assert details["mig"] == "enabled"
+    assert details["mig_devices"].split() == slices
+
+
+async def test_a_slice_that_the_driver_does_not_know_is_a_failure(driver, opened):
+    double = driver(gpus=1)
+    reading = await opened(gpus=("0", double.slice_uuid(0, 5))).read()
+    assert list(by_device(reading)) == [double.uuid(0)]
+    assert "name the parent" in str(errors(reading)[double.slice_uuid(0, 5)])
+    assert reading.warnings == ()
+
+
+async def test_persistence_mode_is_told(driver, opened):
+    double = driver(gpus=2)
+    double.set_persistence(1, on=False)
+    details = [dict(info.details) for info in (await opened().read()).devices]
+    assert [one["persistence_mode"] for one in details] == ["on", "off"]
+
+
+async def test_module_power_belongs_to_no_gpu_of_grace_blackwell(driver, opened):
+    double = driver(gpus=2, name="NVIDIA GB200")
+    for gpu in (0, 1):
+        double.without_counter(gpu)
+        double.set_code(gpu, nvml_double.NOT_SUPPORTED, "field_instant")
+        double.set_code(gpu, nvml_double.NOT_SUPPORTED, "usage")
+    reading = await opened().read()
+    assert reading.readings == ()  # the module holds both: read for each, it would count twice
+    assert len(reading.failures) == 2
+
+
+async def test_the_driver_is_mismatched_while_running_and_says_restart(driver, opened):
+    double, clock = driver(gpus=2), FakeClock()
+    source = opened(clock)
+    await source.read()
+    for gpu in (0, 1):
+        double.set_code(gpu, nvml_double.VERSION_MISMATCH)
+    double.set_init_code(nvml_double.VERSION_MISMATCH)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="restart tokwatt"):
+            await source.read()
+    assert double.inits == 1
+
+
+# --- the counter against the power beside it
+
+
+async def minutes(binding, opened, count=2, every_seconds=1.0, **options):
+    """Read for some minutes of a fake clock; return the last reading."""
+    source = opened(binding._clock, binding=binding, **options)
+    reading = None
+    for _ in range(round(count * 60 / every_seconds) + 1):
+        reading = await source.read()
+        binding._clock.advance(every_seconds)
+    return reading
+
+
+def bursty(at_seconds: float) -> float:
+    """Joules of a board that works for 7 s at 600 W and rests for 3 s at 80 W."""
+    whole, part = divmod(at_seconds, 10.0)
+    return whole * (7 * 600 + 3 * 80) + min(part, 7.0) * 600 + max(0.0, part - 7.0) * 80
+
+
+def simulated(joules_at, **changes) -> SimulatedNvml:
+    clock = FakeClock(1000.0)
+    gpu = SimulatedGpu(0, "GPU-a", "NVIDIA H100 80GB HBM3", 700.0, 80.0, joules_at)
+    binding = SimulatedNvml([gpu], clock, unix_clock=clock, **changes)
+    binding._clock = clock
+    return binding
+
+
+@pytest.mark.parametrize(("every_seconds", "count"), [(1.0, 2.0), (5.0, 26)])
+async def test_a_counter_that_keeps_step_with_the_power_of_bursts_is_not_complained_about(opened, every_seconds, count):
+    reading = await minutes(simulated(bursty), opened, count=count, every_seconds=every_seconds)
+    (info,) = reading.devices
+    assert info.counter_to_power_ratio == pytest.approx(1.0, abs=0.02 if every_seconds == 1.0 else 0.35)
+    assert reading.warnings == ()
+
+
+async def test_before_a_minute_nothing_is_said(opened):
+    reading = await minutes(simulated(bursty), opened, count=0.9)
+    assert reading.devices[0].counter_to_power_ratio is None
+
+
+class LyingCounter(SimulatedNvml):
+    """Counts only a share of the energy, as some consumer boards do."""
+
+    share = 0.5
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle, /):  # noqa: N802
+        return round(super().nvmlDeviceGetTotalEnergyConsumption(handle) * self.share)
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.5, "0.50 times"), (0.79, "0.79 times"), (0.85, ""), (1.3, "1.30 times")]
+)
+async def test_a_counter_that_contradicts_the_power_is_told_and_still_read(opened, share, told):
+    binding = simulated(bursty)
+    binding.__class__ = LyingCounter
+    binding.share = share
+    reading = await minutes(binding, opened)
+    assert reading.devices[0].counter_to_power_ratio == pytest.approx(share, rel=0.03)
+    assert len(reading.readings) == 1
+    assert [told in warning for warning in reading.warnings] == ([True] if told else [])
+
+
+async def test_a_counter_that_stands_still_is_absent_and_never_zero_joules(opened):
+    binding = simulated(bursty)
+    binding.__class__ = LyingCounter
+    binding.share = 1e-9
+    reading = await minutes(binding, opened)
+    assert reading.readings == ()
+    assert "stands still" in str(errors(reading)["GPU-a"])
+    binding.share = 1.0
+    source_seconds = binding._clock.now
+    reading = await minutes(binding, opened)
+    assert binding._clock.now > source_seconds
+    assert len(reading.readings) == 1
+
+
+async def test_where_power_is_not_offered_nothing_is_compared(driver, opened):
+    double = driver(gpus=1)
+    double.set_code(0, nvml_double.NOT_SUPPORTED, "usage")
+    source = opened()
+    for _ in range(3):
+        reading = await source.read()
+    assert len(reading.readings) == 1
+    assert reading.failures == ()
+    assert double.calls(0)[1] == 1  # asked once
+
+
+async def test_the_counter_of_a_module_is_held_against_the_modules_power(driver, opened):
+    double = driver(gpus=1, name="NVIDIA GH200 480GB")
+    double.set_code(0, nvml_double.LOST, "usage")  # the board's own power, which is less
+    reading = await opened().read()
+    assert reading.failures == ()
+    assert double.calls(0)[1] == 1
 
 
 async def test_a_simulated_source_says_so(driver, opened):

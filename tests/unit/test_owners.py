@@ -336,7 +336,7 @@ class TestNamed:
     def test_mig_instances_are_parts_of_their_gpu(self, driver):
         double = driver(gpus=2)
         double.set_mig(1, 3, 2, 1)
-        options = NamedOptions((NvmlDouble.mig_uuid(1, 0), NvmlDouble.mig_uuid(1, 2), "0"))
+        options = NamedOptions((NvmlDouble.slice_uuid(1, 0), NvmlDouble.slice_uuid(1, 2), "0"))
         found = named.find(options, "chat")
         assert found.holds == (
             GpuHold(GPU1, 4.0, frozenset({"chat"})),
@@ -430,8 +430,8 @@ class TestKubelet:
         double = driver(gpus=1)
         double.set_mig(0, 3, 4)
         kubelet.pods = [
-            pod("chat-0", {"nvidia.com/mig-3g.40gb": [NvmlDouble.mig_uuid(0, 0)]}),
-            pod("code-0", {"nvidia.com/mig-4g.40gb": [NvmlDouble.mig_uuid(0, 1)]}),
+            pod("chat-0", {"nvidia.com/mig-3g.40gb": [NvmlDouble.slice_uuid(0, 0)]}),
+            pod("code-0", {"nvidia.com/mig-4g.40gb": [NvmlDouble.slice_uuid(0, 1)]}),
         ]
         (hold,) = (await ask(kubelet, load=lambda: pynvml)).holds
         assert (hold.device, hold.mig_slices, hold.others) == (GPU0, 3.0, {"pod llm/code-0"})

@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 
 from tokwatt import readings, snapshot
-from tokwatt.app.http import PAGE_FILES, SECURITY_HEADERS
+from tokwatt.app.http import PAGE_FILES, SECURITY_HEADERS, page_bytes
 
 NAMES = tuple(PAGE_FILES.values())
 MAX_BYTES = 60_000
@@ -30,7 +30,14 @@ def snapshot_fields() -> set[str]:
 
 
 def test_all_three_files_are_small() -> None:
-    assert sum(len(text(name).encode()) for name in NAMES) < MAX_BYTES
+    assert sum(len(page_bytes(name)) for name in NAMES) < MAX_BYTES
+
+
+def test_what_is_sent_leaves_out_nothing_but_indentation_and_comments() -> None:
+    for name in NAMES:
+        written = [line.strip() for line in text(name).splitlines()]
+        assert all(line.count("`") % 2 == 0 for line in written), "a template over several lines would change"
+        assert page_bytes(name).decode().split("\n") == [line for line in written if not line.startswith("//")]
 
 
 def test_nothing_is_inline() -> None:

@@ -59,13 +59,14 @@ class Gpus:
         self.name = name
         self.clock = clock
         self.failures: tuple[DeviceFailure, ...] = ()
+        self.warnings: tuple[str, ...] = ()
         self.dead = False
 
     async def read(self) -> PowerReading:
         if self.dead:
             return PowerReading((), (), self.failures)
         healthy = gpu_pass(self.clock(), {0: 300 * self.clock()}, self.name)
-        return PowerReading(healthy.readings, healthy.devices, self.failures)
+        return PowerReading(healthy.readings, healthy.devices, self.failures, self.warnings)
 
     async def aclose(self) -> None:
         pass
@@ -137,6 +138,19 @@ async def test_a_lost_gpu_is_told_while_its_source_is_up():
     health = rig.health("nvml")
     assert (health.up, health.errors) == (True, {"lost": 3})
     assert "GPU-1: fell off the bus" in health.message
+
+
+async def test_what_a_person_should_know_of_a_meter_is_told_once_and_is_no_error(caplog):
+    rig = Rig()
+    rig.gpus.warnings = ("GPU-0: the counter contradicts the power",)
+    with caplog.at_level(logging.WARNING):
+        await rig.ticks(3)
+    health = rig.health("nvml")
+    assert (health.up, health.errors, health.message) == (True, {}, "GPU-0: the counter contradicts the power")
+    assert len(caplog.records) == 1
+    rig.gpus.warnings = ()
+    await rig.ticks(1)
+    assert rig.health("nvml").message == ""
 
 
 async def test_a_source_of_which_every_device_failed_is_down():

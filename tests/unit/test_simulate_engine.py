@@ -117,6 +117,9 @@ def test_prompt_counts_at_the_end_of_its_prefill_and_output_step_by_step():
         now += 0.001
         sim.advance_to(now)
     assert sim.counters.steps == 3  # chunks of 8192
+    assert sim.counters.step_tokens.count == 1  # as vLLM sees it: two of them gave no token
+    assert sim.counters.step_tokens.total == 20_001
+    assert sim.kv_tokens == 20_001
     assert sim.counters.prompt_tokens == 20_000
     assert sim.counters.output_tokens == 1
     sim.advance_to(now + 0.1)

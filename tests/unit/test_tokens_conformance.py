@@ -21,6 +21,7 @@ from support.expected_pages import EXPECTED
 from support.servers import Behaviour, hang, head, pages, raw, reply, serving
 
 from tokwatt.ledger.tokens import TokenAccount
+from tokwatt.ledger.work import WorkAccount
 from tokwatt.readings import Malformed, Quantity, Refused, ServerReading, SourceError, TimedOut, Unavailable
 from tokwatt.sources._http import Http
 from tokwatt.sources.tokens import specs
@@ -71,6 +72,13 @@ def sums(reading: ServerReading) -> dict[str, float]:
     found: dict[str, float] = {}
     for sample in reading.counters:
         found[sample.quantity.value] = found.get(sample.quantity.value, 0.0) + sample.value
+    return found
+
+
+def work_sums(reading: ServerReading) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for sample in reading.work:
+        found[sample.work.value] = found.get(sample.work.value, 0.0) + sample.value
     return found
 
 
@@ -149,7 +157,9 @@ def has_names_of_its_own(engine: str) -> bool:
 
 @pytest.mark.parametrize("engine", [engine for engine in READABLE if has_names_of_its_own(engine)])
 def test_every_series_that_a_spec_names_is_on_some_page(engine: str) -> None:
-    names = {item.metric for found in SPECS[engine].quantities.values() for item in found}
+    spec = SPECS[engine]
+    found = [item for group in (spec.quantities, spec.work) for items in group.values() for item in items]
+    names = {name for item in found for name in (item.metric, item.times) if name}
     text = "".join(capture(page).decode() for page in PAGES if PAGES[page] == engine)
     unseen = {name for name in names if not re.search(rf"^{re.escape(name)}[{{ \t]", text, re.MULTILINE)}
     assert unseen <= WITHOUT_A_PAGE
@@ -177,6 +187,8 @@ async def test_every_body_yields_its_reading(http: Http, life: tuple[str, ...], 
         assert sums(reading) == expected.counts, page
         assert (reading.requests_running, reading.requests_waiting) == (expected.running, expected.waiting), page
         assert reading.missing == expected.missing, page
+        assert work_sums(reading) == pytest.approx(expected.work, rel=1e-12), page
+        assert reading.kv_tokens == pytest.approx(expected.kv_tokens), page
         assert reading.engine == engine
         assert reading.engine_version == ("1.2.3" if spec.version_from else "")
         models = {sample.model for sample in reading.counters}
@@ -201,6 +213,17 @@ async def test_the_ledger_counts_exactly_what_came_between_two_states(http: Http
     # a series that shows for the first time is a baseline: what it counted before was not seen
     assert booked(account) == {name: value - before.get(name, value) for name, value in after.items()}
     assert account.resets == 0
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step[0]} to {state(step[1])}")
+async def test_the_ledger_adds_up_exactly_the_work_between_two_states(http: Http, step: tuple[str, str]) -> None:
+    engine = PAGES[step[0]]
+    account = WorkAccount()
+    for reading in await read_all(http, SPECS[engine], engine, step):
+        account.add(reading)
+    before, after = (EXPECTED[page].work for page in step)
+    expected = {name: value - before.get(name, value) for name, value in after.items()}
+    assert account.totals == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 # --- failures ---

@@ -78,6 +78,11 @@ def test_overriding_a_built_in_spec_changes_what_is_given_only() -> None:
             r"output\[0\].moves: must be one of at_arrival",
         ),
         (mapping(quantities={"output": {"metric": "x", "sum_over": "r", "max_over": "r"}}), r'"r" is in both'),
+        (mapping(work={"step": "x"}), r'spec.work: unknown key "step" \(did you mean "steps"\?\)'),
+        (mapping(work={"live_output": "x"}), r'spec.work: unknown key "live_output"'),
+        (mapping(work={"steps": {"metric": "x", "times": "a b"}}), r"steps\[0\].metric: 'a b' is not a metric name"),
+        (mapping(work={"steps": {"metric": "x", "times_labels": "a"}}), r"times_labels: .* give `times` too"),
+        (mapping(quantities={"output": {"metric": "x", "times": "y"}}), r"output: `times` is for `work` only"),
     ],
 )
 def test_mistakes_are_named(data: object, message: str) -> None:
@@ -91,6 +96,8 @@ def test_an_engines_names_may_begin_otherwise() -> None:
     assert spec.metrics("output") == ("relay_vllm_generation_tokens_total",)
     assert spec.sides["decode"].quantities["cached_input"][0].metric == "relay_vllm_prompt_tokens_by_source_total"
     assert spec.quantities["output"][0].sum_over == base.quantities["output"][0].sum_over
+    context = spec.work["kv_tokens"][0]
+    assert (context.metric, context.times) == ("relay_vllm_kv_cache_usage_perc", "relay_vllm_cache_config_info")
     with pytest.raises(SpecError, match=r"s\.rename: must map beginnings of names"):
         spec_from_mapping({"rename": {"vllm:": 5}}, "s", base)
 

@@ -74,9 +74,10 @@ Names are API, like those of the exporter.
 - Tokens per joule hold only servers whose mean `tokwatt_window_coverage_ratio` over the window is at least
   {coverage:g}: in both sums or in neither, so a server whose meter is down cannot make its namespace look efficient.
 - Cost ratios hold only tokens of servers that have a price. Dollars are capacity plus energy, as counted: energy that
-  no meter measured costs nothing here. Where a lease includes
-  electricity (`includes_electricity`), take `component="capacity"` alone: the counters do not show that the lease has
-  paid for the energy already.
+  no meter measured costs nothing here, and energy that a lease covers is in its capacity price.
+- Three bases: all cost (`cost_dollars`) reconciles to the bill; `busy_cost_dollars` leaves idle time out;
+  `component="energy"` alone is what the hardware costs on top for working. Rates of `component="energy_credit"` are
+  below 0: earned at negative electricity prices, so that a sum over components is the net.
 - At level `model`, a server with several models at once counts for none: no measurement divides its energy.
 - Zero tokens over energy is 0 tokens per joule. Inverses are absent then.
 """

@@ -75,14 +75,20 @@ def _totals(name: str, window: str) -> Iterator[Recording]:
         )
     yield Recording(
         f"server_model:tokwatt_cost_dollars:rate{name}",
-        f"sum by ({BASE}, component) (rate(tokwatt_cost_dollars_total{window}))",
-        "Cost by component.",
+        _net("", window),
+        "All cost by component.",
         "dollars per second",
     )
     yield Recording(
         f"server_model:tokwatt_idle_cost_dollars:rate{name}",
-        f'sum by ({BASE}, component) (rate(tokwatt_cost_dollars_total{{phase="idle"}}{window}))',
+        _net('{phase="idle"}', window),
         "Cost by component while no request was in the server.",
+        "dollars per second",
+    )
+    yield Recording(
+        f"server_model:tokwatt_busy_cost_dollars:rate{name}",
+        _net('{phase!="idle"}', window),
+        "Cost by component of use: idle time left out.",
         "dollars per second",
     )
     yield Recording(
@@ -95,6 +101,17 @@ sum by ({BASE}) (
         "Output tokens of servers that have a price.",
         "tokens per second",
     )
+
+
+def _net(phases: str, window: str) -> str:
+    """Cost by component, and what was earned at negative electricity prices with its sign: a sum is the net."""
+    return f"""\
+sum by ({BASE}, component) (rate(tokwatt_cost_dollars_total{phases}{window}))
+or
+label_replace(
+  -sum by ({BASE}) (rate(tokwatt_energy_credit_dollars_total{phases}{window})),
+  "component", "energy_credit", "", ""
+)"""
 
 
 def _energy(name: str, window: str, boundary: str) -> Iterator[Recording]:
@@ -143,7 +160,8 @@ def _amounts(level: str, labels: str, name: str) -> Iterator[Recording]:
         ("output_tokens", "", "Output tokens.", "tokens per second"),
         ("input_tokens", "", "Input tokens.", "tokens per second"),
         ("server_power_watts", ", boundary", "Mean measured power given to servers.", "watts"),
-        ("cost_dollars", ", component", "Cost by component.", "dollars per second"),
+        ("cost_dollars", ", component", "All cost by component.", "dollars per second"),
+        ("busy_cost_dollars", ", component", "Cost by component of use: idle time left out.", "dollars per second"),
     ):
         yield Recording(
             f"{level}:tokwatt_{metric}:rate{name}",

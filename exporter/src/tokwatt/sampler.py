@@ -15,13 +15,19 @@ from dataclasses import dataclass, field, replace
 from tokwatt.economics.books import Books
 from tokwatt.economics.picture import meter_totals, price_snapshot, server_snapshots
 from tokwatt.ledger.ledger import Ledger
+from tokwatt.ledger.overlap import contained
 from tokwatt.readings import (
     Clock,
+    CountReading,
+    CountSource,
     DeviceFailure,
+    EnergyCounter,
     OwnerSource,
     OwnersReading,
     PowerReading,
     PowerSource,
+    PriceReading,
+    PriceSource,
     ServerGpus,
     ServerReading,
     SourceError,
@@ -36,13 +42,16 @@ TOKENS_KIND = "tokens"
 POWER_KIND = "power"
 OWNER_KIND = "owner"
 OWNER_HOLD_PERIODS = 3.5  # a failed look keeps what was found before for this long; then nobody knows
+PRICE_KIND = "price"
+COUNTS_KIND = "responses"
 BUG_REASON = "bug"
+MOST_WAIT_SHARE = 0.1  # of a tick, between the servers' answers and the reading of the meters
 STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as can be
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
-Source = TokenSource | PowerSource | OwnerSource
-Reading = ServerReading | PowerReading | OwnersReading
 Sleep = Callable[[float], Awaitable[None]]
+Source = TokenSource | PowerSource | PriceSource | CountSource | OwnerSource
+Reading = PowerReading | ServerReading | PriceReading | CountReading | OwnersReading
 
 
 @dataclass(slots=True)
@@ -54,7 +63,7 @@ class Watched:
     target: str
     health: SourceHealth
     flight: asyncio.Task[None] | None = None
-    failing_devices: frozenset[str] = frozenset()
+    failing_devices: frozenset[str] = frozenset()  # messages of devices that fail, or that a person should look at
     answered_seconds: float | None = None  # monotonic, of the last answer
     looks_for: str = ""  # the server whose GPUs an owner source finds
 
@@ -95,19 +104,31 @@ class Sampler:
 
     def watch_power(self, source: PowerSource, target: str = "") -> None:
         """Read a meter at each tick, or on its own timer where it has a period."""
-        watched = self._watch(source, POWER_KIND, target)
-        if source.period_seconds is not None:
-            timer = asyncio.create_task(
-                self._read_on_timer(watched, source.period_seconds), name=f"timer {source.name}"
-            )
-            self._timers[source.name] = timer
+        self._read_by_period(self._watch(source, POWER_KIND, target), source.period_seconds)
 
     def watch_owner(self, source: OwnerSource, target: str = "") -> None:
         """Look for a server's GPUs on the source's own timer."""
         watched = self._watch(source, OWNER_KIND, target)
         watched.looks_for = source.server
-        timer = asyncio.create_task(self._read_on_timer(watched, source.period_seconds), name=f"timer {source.name}")
-        self._timers[source.name] = timer
+        self._read_by_period(watched, source.period_seconds)
+
+    def watch_price(self, source: PriceSource, target: str = "") -> None:
+        """Ask a price source at each tick, or on its own timer. What it knows without being read holds at once."""
+        watched = self._watch(source, PRICE_KIND, target)
+        known = source.known()
+        if known is not None:
+            self.books.prices.take(known)
+        self._read_by_period(watched, source.period_seconds)
+
+    def watch_count(self, source: CountSource, target: str = "") -> None:
+        """Read an application's counter at each tick, after the servers."""
+        self._watch(source, COUNTS_KIND, target)
+
+    def _read_by_period(self, watched: Watched, period_seconds: float | None) -> None:
+        if period_seconds is not None:
+            name = watched.source.name
+            timer = asyncio.create_task(self._read_on_timer(watched, period_seconds), name=f"timer {name}")
+            self._timers[name] = timer
 
     def _watch(self, source: Source, kind: str, target: str) -> Watched:
         before = self._watched.get(source.name)
@@ -162,14 +183,17 @@ class Sampler:
     async def tick(self) -> None:
         """Read the fast sources together, then settle and publish.
 
-        Meters follow the servers' answers at once: energy is interpolated to the instants of the token readings, and
-        the nearer a meter's reading the smaller the error of a burst in between. A source that has not answered after a
-        third of a tick is left to answer later: its reading counts in the next Snapshot, at the instant it was taken.
+        Meters follow the servers' answers as closely as the age of their numbers allows: energy is interpolated to the
+        instants of the token readings, and the nearer the smaller the error of a burst in between. A source that has
+        not answered after a third of a tick is left to answer later: its reading counts in the next Snapshot, at the
+        instant it was taken.
         Hundreds of servers are spread over the tick, each at its own instant of it: asked all at once, they would wait
         for each other and nobody could tell when each read its counters.
         """
-        for kind in (TOKENS_KIND, POWER_KIND):
-            fast = [w for w in self._watched.values() if w.kind == kind and w.source.name not in self._timers]
+        for kinds in ((PRICE_KIND,), (TOKENS_KIND,), (POWER_KIND, COUNTS_KIND)):
+            if POWER_KIND in kinds and (wait := self._meters_wait_seconds()) > 0:
+                await self.sleep(wait)
+            fast = [w for w in self._watched.values() if w.kind in kinds and w.source.name not in self._timers]
             if len(fast) > STAGGER_ABOVE:
                 flights = [self._start_round(fast)]
             else:
@@ -177,6 +201,20 @@ class Sampler:
             if flights:
                 await asyncio.wait(flights, timeout=self.books.plan.tick_seconds / 3)
         self.publish_now()
+
+    def _meters_wait_seconds(self) -> float:
+        """How long meters are read after the servers.
+
+        It is the age that the meters' numbers have on average: so both hold for the same instant.
+        """
+        ages = [
+            info.precision.renewed_every_seconds / 2
+            for key, info in self.ledger.devices.items()
+            if isinstance(self.ledger.curves[key].last, EnergyCounter)
+            and info.meter.source in self._watched
+            and info.meter.source not in self._timers
+        ]
+        return min(max(ages, default=0.0), MOST_WAIT_SHARE * self.books.plan.tick_seconds)
 
     def _start_round(self, fast: Sequence[Watched]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._spread(fast), name="spread reads")
@@ -228,18 +266,23 @@ class Sampler:
 
     def _take(self, watched: Watched, reading: Reading, started: float) -> None:
         pace = self.books.plan.pace(watched.source.name)
-        if isinstance(reading, ServerReading):
+        if isinstance(reading, PriceReading):
+            self.books.prices.take(reading)
+        elif isinstance(reading, ServerReading):
             self.ledger.add_server(reading, pace.max_gap_seconds)
             watched.health = replace(watched.health, missing_series=reading.missing)
         elif isinstance(reading, OwnersReading):
             self._take_owners(watched, reading)
+        elif isinstance(reading, CountReading):
+            self.ledger.add_count(watched.source.name, reading, pace.max_gap_seconds)
         elif reading.failures and not reading.readings:  # every device failed: that is a source which does not answer
             first = reading.failures[0]
             self._failed(watched, first.error.reason, f"{first.device}: {first.error}", started)
             return
         else:
             refused = self.ledger.add_power(reading, pace.max_gap_seconds)
-            self._note_devices(watched, (*reading.failures, *refused))
+            inside = contained(self.ledger.devices.values(), watched.source.name)
+            self._note_devices(watched, (*reading.failures, *refused), (*reading.warnings, *inside))
         self._answered(watched, started)
 
     def _take_owners(self, watched: Watched, reading: OwnersReading) -> None:
@@ -291,10 +334,10 @@ class Sampler:
         if watched.answered_seconds is None or now - watched.answered_seconds > hold:
             self.books.take_owners(OwnersReading(now, {watched.looks_for: ServerGpus(None, message)}))
 
-    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure]) -> None:
+    def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure], warnings: Sequence[str]) -> None:
         for failure in failures:
             watched.health = replace(watched.health, errors=_counted(watched.health, failure.error.reason))
-        failing = frozenset(f"{failure.device}: {failure.error}" for failure in failures)
+        failing = frozenset((*(f"{failure.device}: {failure.error}" for failure in failures), *warnings))
         for message in sorted(failing - watched.failing_devices):
             log.warning("%s: %s", watched.source.name, message)
         watched.failing_devices = failing
@@ -318,7 +361,7 @@ class Sampler:
                 meters=meter_totals(self.books, now, down),
                 devices=tuple(self.ledger.devices.values()),
                 sources=tuple(self._health(watched) for watched in self._watched.values()),
-                prices=price_snapshot(self.books),
+                prices=price_snapshot(self.books, now),
                 config_reload_successful=self.reload_state.successful,
                 config_reload_unix_seconds=self.reload_state.at_unix_seconds,
             )
@@ -329,6 +372,9 @@ class Sampler:
         if watched.kind == TOKENS_KIND:
             server = self.ledger.servers.get(name)
             resets, gap = (server.account.resets, server.gap_seconds) if server else (0, 0.0)
+        elif watched.kind == COUNTS_KIND:
+            count = self.ledger.counts.get(name)
+            resets, gap = (count.resets, count.gap_seconds) if count else (0, 0.0)
         else:
             curves = [curve for curve in self.ledger.curves.values() if curve.meter.source == name]
             resets = sum(curve.resets for curve in curves)

@@ -36,6 +36,14 @@ class Component(StrEnum):
     ENERGY = "energy"
 
 
+class Aside(StrEnum):
+    """What is counted beside a server's cost, and never added to it."""
+
+    ENERGY_CREDIT_DOLLARS = "energy_credit_dollars"  # got for energy while electricity had a negative price
+    INCLUDED_ENERGY_DOLLARS = "included_energy_dollars"  # worth of energy that a lease covers
+    CARBON_GRAMS = "carbon_grams"
+
+
 @dataclass(frozen=True, slots=True)
 class TokenTotals:
     """Tokens and requests of one model on one server since the exporter first read it. None: not offered."""
@@ -55,6 +63,7 @@ class PhaseTotals:
     phase: Phase
     joules: Mapping[Given, float]
     dollars: Mapping[Component, float]
+    aside: Mapping[Aside, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,21 @@ class BoundaryWindow:
     boundary: Given
     coverage_ratio: float  # part of the window in which tokens and this boundary's energy were both measured
     power_watts: float | None  # None below min_coverage
+    error_ratio: float | None = None  # half-width of the 90 % interval of the energy, as a share; None as for power
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTerms:
+    """Terms of cost and energy per meaningful response over the live window. None: not known.
+
+    Cost is `output_tokens` * `attempts_ratio` * dollars per output token + `support_dollars`; energy likewise.
+    """
+
+    output_tokens: float | None  # generated tokens per finished response, reasoning included
+    attempts_ratio: float | None  # finished responses per meaningful one, or as configured
+    support_tokens: float | None  # pre- and post-processing tokens per meaningful response
+    support_dollars: float | None  # what these cost
+    support_joules: Mapping[Given, float]  # energy of the support servers per meaningful response
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +103,7 @@ class ModelWindow:
     processed_tokens_per_dollar: float | None
     response_cost_dollars: float | None = None
     response_energy_joules: Mapping[Given, float] = field(default_factory=dict)
+    response_terms: ResponseTerms | None = None  # None: no `responses` entry names this server
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +115,28 @@ class LiveWindow:
     covered_seconds: float
     boundaries: tuple[BoundaryWindow, ...]
     models: tuple[ModelWindow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPhases:
+    """Ratios of prefill and decode of one model; each divides a phase's own tokens by that phase's energy or cost."""
+
+    model: str
+    prefill_tokens_per_joule: Mapping[Given, float]
+    decode_tokens_per_joule: Mapping[Given, float]
+    prefill_tokens_per_dollar: float | None
+    decode_tokens_per_dollar: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLive:
+    """The window behind the phase gauges of a server. A split takes time, so it ends a few seconds before the other."""
+
+    start_seconds: float  # monotonic
+    end_seconds: float
+    models: tuple[ModelPhases, ...]
+    error_ratio: Mapping[Given, float]  # half-width of the 90 % interval of prefill's share of busy energy
+    energy_error_ratio: Mapping[Given, Mapping[Phase, float]]  # the same as a share of the phase's own energy
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +166,13 @@ class ServerSnapshot:
     requests_running: float | None
     requests_waiting: float | None
     capacity_dollars_per_second: float | None
-    capacity_includes_electricity: bool  # a lease that covers power: energy dollars come on top of nothing
+    capacity_includes_electricity: bool  # a lease that covers power: energy dollars are beside the cost, not in it
     gpus: tuple[OwnedGpu, ...] = ()
     gpus_found_by: str = ""  # how its GPUs were found out at run time, for a person; "" where they are configured
     energy_basis: Given | None = None  # widest measured boundary: what energy dollars are made from
+    phase_method: str = "none"  # how busy energy is split: role, counters, fit, weights, none
+    phase_live: PhaseLive | None = None
+    meaningful_responses: float | None = None  # counted by the application; None: no counter is named, or not read yet
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
 
 
@@ -138,10 +188,10 @@ class MeterTotal:
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """State of one token or power source."""
+    """State of one source."""
 
     source: str
-    kind: str  # "tokens", "power" or "owner"
+    kind: str  # "tokens", "power", "price", "owner" or "responses"
     up: bool | None  # None before the first attempt
     reason: str = ""  # of the present failure: a SourceError reason
     message: str = ""  # of the present failure, for a person
@@ -156,10 +206,12 @@ class SourceHealth:
 
 @dataclass(frozen=True, slots=True)
 class PriceSnapshot:
-    """Prices in force. None: not configured."""
+    """Prices in force. None: not configured, or not known at present."""
 
     electricity_dollars_per_joule: float | None
     pue_ratio: float
+    carbon_grams_per_joule: float | None = None
+    electricity_configured: bool = False  # tells a price that is not known at present from one that nobody gave
     outlet_pue_ratio: float = 1.0
 
 

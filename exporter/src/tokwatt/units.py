@@ -13,6 +13,11 @@ def dollars_per_joule(dollars_per_kwh: float) -> float:
     return dollars_per_kwh / JOULES_PER_KWH
 
 
+def grams_per_joule(grams_per_kwh: float) -> float:
+    """Convert a carbon intensity from g/kWh to g/J."""
+    return grams_per_kwh / JOULES_PER_KWH
+
+
 def dollars_per_second(dollars_per_hour: float) -> float:
     """Convert a capacity price from $/h to $/s."""
     return dollars_per_hour / SECONDS_PER_HOUR

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
-from tokwatt.config import OWNER_PREFIX, GpuSearch, MeterConfig, ServerConfig, TokenOrigin
+from tokwatt.config import OWNER_PREFIX, CounterConfig, GpuSearch, MeterConfig, ServerConfig, TokenOrigin
 from tokwatt.readings import (
     Clock,
+    CountSource,
     OwnerContext,
     OwnerSource,
     OwnerSourceSpec,
@@ -18,6 +19,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources import owners, power, tokens
 from tokwatt.sources._http import Access, Http
+from tokwatt.sources.responses import ResponseCounter
 from tokwatt.sources.tokens._follower import Follower
 from tokwatt.sources.tokens.overlap import counted_again
 from tokwatt.sources.tokens.scraper import TokenScraper
@@ -25,10 +27,11 @@ from tokwatt.sources.tokens.spec import GENERIC, TokenSpec, spec_from_mapping
 
 
 class Workshop:
-    """Builds sources that share one HTTP client and one clock."""
+    """Builds sources that share one HTTP client and the clocks."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, wall_clock: Clock = time.time) -> None:
         self.clock = clock
+        self.wall_clock = wall_clock
         self.http = Http()
         self.token_specs: Mapping[str, TokenSpec] = tokens.specs()
         self.power_specs: Mapping[str, PowerSourceSpec] = power.specs()
@@ -80,6 +83,19 @@ class Workshop:
         """Build what finds out a server's GPUs."""
         context = OwnerContext(f"{OWNER_PREFIX}{server.name}", server.name, server.url, self.clock)
         return self.owner_specs[search.source].open(search.options, context)
+
+    def count_source(self, name: str, counter: CounterConfig) -> CountSource:
+        """Build the reader of an application's counter."""
+        return ResponseCounter(
+            name,
+            counter.url,
+            counter.metric,
+            counter.labels,
+            self.http,
+            self.clock,
+            timeout_seconds=counter.timeout_seconds,
+            access=Access(counter.bearer_token_file or "", counter.ca_file or "", counter.verify_tls),
+        )
 
     async def aclose(self) -> None:
         """Close what the sources shared."""

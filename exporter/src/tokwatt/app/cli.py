@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokwatt import __version__
+from tokwatt.app import calibrate_command, sources_page
 from tokwatt.app import probe as probing
-from tokwatt.app import sources_page
 from tokwatt.app.build import Workshop
 from tokwatt.app.run import Runner, RunOptions
 from tokwatt.config import Config, ConfigError, ListenAddress, Rejected, environment_defaults, parse_listen, read_config
@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path, metavar="FILE")
     check.add_argument("--json", action="store_true", help="for scripts")
     check.set_defaults(command=_check)
+
+    calibrate_command.add_to(commands, _load)
 
     sources = commands.add_parser("sources", help="list every token and power source and what each needs")
     sources.add_argument("--json", action="store_true", help="for scripts")

@@ -13,18 +13,19 @@ from aiohttp import web
 
 from tokwatt.app.http import Face, Verify, application
 from tokwatt.app.plan import plan_of
-from tokwatt.app.setup import OwnerEntry, PowerEntry, Setup, TokenEntry
+from tokwatt.app.price_sources import PriceEntry
+from tokwatt.app.setup import CountEntry, OwnerEntry, PowerEntry, Setup, TokenEntry
 from tokwatt.economics.books import Books
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
-from tokwatt.readings import Clock, OwnerSource, PowerSource, TokenSource
-from tokwatt.sampler import ReloadState, Sampler
+from tokwatt.readings import Clock, CountSource, OwnerSource, PowerSource, PriceSource, TokenSource
+from tokwatt.sampler import ReloadState, Sampler, Sleep
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import TokenSpec
 
 log = logging.getLogger("tokwatt")
 
-Entry = TokenEntry | PowerEntry | OwnerEntry
+Entry = TokenEntry | PowerEntry | PriceEntry | CountEntry | OwnerEntry
 SHUTDOWN_SECONDS = 1.0  # for connections and sources together; SIGTERM must end within 2 s
 
 
@@ -37,18 +38,22 @@ class Exporter:
         clock: Clock = time.monotonic,
         wall_clock: Clock = time.time,
         exposition: Exposition | None = None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.face = Face(exposition or Exposition())
         self._setup = setup
         self._tokens: dict[str, TokenSource] = {}
         self._power: dict[str, PowerSource] = {}
         self._owners: dict[str, OwnerSource] = {}
-        self._books = Books(plan_of(setup.config, (), (), setup.simulated_servers), Ledger())
+        self._prices: dict[str, PriceSource] = {}
+        self._counts: dict[str, CountSource] = {}
+        self._books = Books(plan_of(setup.config, (), (), (), setup.simulated_servers), Ledger())
         self._sampler = Sampler(
             self._books,
             clock,
             wall_clock,
             self.face.publish,
+            sleep,
             simulated=setup.simulated,
             reload_state=ReloadState(successful=True, at_unix_seconds=wall_clock()),
         )
@@ -87,31 +92,47 @@ class Exporter:
         """Build sources that are not there yet, then tell the books about all of them."""
         added_tokens = {name: entry.build() for name, entry in setup.tokens.items() if name not in self._tokens}
         added_power = {name: entry.build() for name, entry in setup.power.items() if name not in self._power}
+        added_prices = {name: entry.build() for name, entry in setup.prices.items() if name not in self._prices}
         added_owners = {name: entry.build() for name, entry in setup.owners.items() if name not in self._owners}
+        self._prices |= added_prices
+        self._owners |= added_owners
         self._tokens |= added_tokens
         self._power |= added_power
-        self._owners |= added_owners
+        added_counts = {name: entry.build() for name, entry in setup.counts.items() if name not in self._counts}
+        self._counts |= added_counts
         plan = plan_of(
-            setup.config, self._tokens.values(), self._power.values(), setup.simulated_servers, self._owners.values()
+            setup.config,
+            self._tokens.values(),
+            self._power.values(),
+            self._counts.values(),
+            setup.simulated_servers,
+            self._owners.values(),
         )
-        self._books.reconfigure(plan)
+        self._books.reconfigure(plan, self._clock())
+        for name, price_source in added_prices.items():
+            self._sampler.watch_price(price_source, setup.prices[name].target)
         for name, token_source in added_tokens.items():
             self._sampler.watch_tokens(token_source, setup.tokens[name].target)
         for name, power_source in added_power.items():
             self._sampler.watch_power(power_source, setup.power[name].target)
         for name, owner_source in added_owners.items():
             self._sampler.watch_owner(owner_source, setup.owners[name].target)
+        for name, count_source in added_counts.items():
+            self._sampler.watch_count(count_source, setup.counts[name].target)
 
     async def replace(self, setup: Setup) -> None:
         """Take over a new setup. Sources whose entry is unchanged keep running."""
-        before: dict[str, Entry] = {**self._setup.tokens, **self._setup.power, **self._setup.owners}
-        after: dict[str, Entry] = {**setup.tokens, **setup.power, **setup.owners}
+        before, after = _entries(self._setup), _entries(setup)
         gone = [name for name, entry in before.items() if name not in after or after[name].key != entry.key]
         await self._sampler.unwatch(gone)
         for name in gone:
             self._tokens.pop(name, None)
             self._power.pop(name, None)
             self._owners.pop(name, None)
+            if self._prices.pop(name, None) is not None:
+                self._books.prices.forget_source(name)
+            self._counts.pop(name, None)
+        self._books.ledger.begin_anew(gone)
         self._books.ledger.release(lambda source: source in setup.power)
         self._setup = setup
         self._watch(setup)
@@ -157,6 +178,10 @@ class Exporter:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS):
                 await self._sampler.aclose()
+
+
+def _entries(setup: Setup) -> dict[str, Entry]:
+    return {**setup.tokens, **setup.power, **setup.prices, **setup.counts, **setup.owners}
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

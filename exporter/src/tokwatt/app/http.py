@@ -140,8 +140,14 @@ def application(
     return app
 
 
+def page_bytes(name: str) -> bytes:
+    """Return a file of the live page as it is sent: without indentation and lines that are nothing but a comment."""
+    lines = resources.files("tokwatt.app").joinpath("page", name).read_text(encoding="utf-8").splitlines()
+    return "\n".join(line.strip() for line in lines if not line.lstrip().startswith("//")).encode()
+
+
 def _page_file(name: str) -> Handler:
-    content = resources.files("tokwatt.app").joinpath("page", name).read_bytes()
+    content = page_bytes(name)
     content_type = CONTENT_TYPES[name.rsplit(".", 1)[-1]]
 
     async def page_file(_: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from tokwatt.readings import Boundary, PowerSourceSpec
+from tokwatt.readings import Boundary, PowerSourceSpec, Precision
 from tokwatt.sources.power._readout import fidelity_of
 
 _INTRO = """\
@@ -31,6 +31,15 @@ _RULES = """\
 
 **Method**: a *counter* of the hardware counts joules by itself, so nothing is missed between two reads. *Integrated*
 power is summed up here; what happens between two reads is not seen. Prefer counters.
+
+**Declared error** is what a meter says of itself, and what the error interval of a window is made from
+(`tokwatt_meter_info` shows it): the half-width of the 90 % interval of its gain, its smallest step, and how old its
+number may be when it is read. A maker's own figure goes before ours: Redfish `Accuracy`, the accuracy in an IPMI sensor
+record, hwmon `powerN_accuracy`, or `accuracy_ratio` in the configuration of an external meter. ±5 % is assumed where
+nobody states one.
+
+**A counter beside a power reading** (`nvml`, `amdsmi`, `amd_exporter`) is held against it all the time:
+`tokwatt_meter_counter_to_power_ratio`. A counter that stands still while power is drawn is absent, not 0 J.
 
 **One owner**: a device (a GPU's UUID, a host's name) that two meters read under one name is counted once; readings of
 the second are refused. The same server under two names can't be recognised: configure one meter for it.
@@ -91,6 +100,15 @@ meters:
     boundary: gpu
     device_label: uuid
     device_prefix: GPU-                   # as NVML and the servers' `gpus` write it
+  - source: prometheus                    # an energy meter that counts Wh in steps of 1
+    name: plug
+    url: http://127.0.0.1:9850/metrics
+    metric: plug_energy_wh_total
+    kind: kwh
+    scale: 0.001                          # Wh
+    update_seconds: 12                    # 1 Wh at 300 W
+    accuracy_ratio: 0.01                  # its maker states 1 %
+    boundary: outlet
   - source: promql                        # whatever a Prometheus server scrapes already
     name: psu
     url: http://127.0.0.1:9090
@@ -135,6 +153,7 @@ def _section(spec: PowerSourceSpec) -> str:
         f"- Boundaries: {_listed(spec)}.",
         f"- Method: {spec.method or 'not stated'}.",
         f"- Resolution: {spec.resolution or 'not stated'}.",
+        f"- Declared error: {'; '.join(f'{what} {_declared(one)}' for what, one in spec.precisions)}.",
         f"- Found by itself: {found}.",
         f"- Options: {options}; see [configuration](configuration.md#source-{spec.name}).",
         "",
@@ -144,6 +163,15 @@ def _section(spec: PowerSourceSpec) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _declared(precision: Precision) -> str:
+    steps = ((precision.resolution_joules, "J"), (precision.resolution_watts, "W"))
+    parts = [f"±{precision.gain_ratio * 100:g} % of the reading"]
+    parts += [f"steps of {step:g} {unit}" for step, unit in steps if step]
+    if precision.renewed_every_seconds:
+        parts.append(f"renewed every {precision.renewed_every_seconds:g} s")
+    return ", ".join(parts)
 
 
 def _listed(spec: PowerSourceSpec) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokwatt.config import CapacityPrice, Config, ServerConfig, SharingConfig
+from tokwatt.app.price_sources import capacity_of, capacity_source, carbon_of, electricity_of
+from tokwatt.config import Config, ServerConfig, SharingConfig
 from tokwatt.economics.plan import (
-    Capacity,
     GpuRule,
     Pace,
+    PhasePlan,
     Plan,
     Prices,
     ResponsePlan,
@@ -16,37 +17,40 @@ from tokwatt.economics.plan import (
     ServerPlan,
     Sharing,
 )
-from tokwatt.readings import OwnerSource, PowerSource, TokenSource
-from tokwatt.units import dollars_per_joule, dollars_per_second, mig_slices_of
+from tokwatt.readings import CountSource, OwnerSource, PowerSource, TokenSource
+from tokwatt.units import mig_slices_of
 
 
 def plan_of(
     config: Config,
     token_sources: Iterable[TokenSource],
     power_sources: Iterable[PowerSource],
+    count_sources: Iterable[CountSource] = (),
     simulated_servers: frozenset[str] = frozenset(),
     owner_sources: Iterable[OwnerSource] = (),
 ) -> Plan:
     """Translate prices to base units and claims to devices, and note how each source is paced."""
-    electricity = config.prices.electricity
     return Plan(
         servers=tuple(_server(config, server, simulated_servers) for server in config.servers),
         prices=Prices(
-            electricity_dollars_per_joule=dollars_per_joule(electricity.dollars_per_kwh) if electricity else None,
+            electricity_dollars_per_joule=electricity_of(config.prices.electricity),
             pue=config.prices.pue,
+            carbon_grams_per_joule=carbon_of(config.prices.carbon),
             outlet_pue=config.prices.outlet_pue,
         ),
         sharing=_sharing(config.sharing),
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
-        paces=_paces(config, token_sources, power_sources)
+        paces=_paces(config, [*token_sources, *count_sources], power_sources)
         | {source.name: Pace(source.period_seconds, source.timeout_seconds) for source in owner_sources},
     )
 
 
-def _paces(config: Config, tokens: Iterable[TokenSource], power: Iterable[PowerSource]) -> dict[str, Pace]:
-    paces = {source.name: Pace(config.tick_seconds, source.timeout_seconds) for source in tokens}
+def _paces(
+    config: Config, ticking: Iterable[TokenSource | CountSource], power: Iterable[PowerSource]
+) -> dict[str, Pace]:
+    paces = {source.name: Pace(config.tick_seconds, source.timeout_seconds) for source in ticking}
     for source in power:
         paces[source.name] = Pace(source.period_seconds or config.tick_seconds, source.timeout_seconds)
     return paces
@@ -62,8 +66,9 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         hosts=server.hosts,
         outlets=server.outlets,
         role=server.role.value,
+        phases=PhasePlan(server.phases.method.value, server.phases.decode_to_prefill),
         labels=server.labels,
-        capacity=_capacity(server.capacity or config.prices.capacity),
+        capacity=capacity_of(server.capacity or config.prices.capacity, capacity_source(config, server.name)),
         response=_response(config, server.name),
         simulated=server.name in simulated,
     )
@@ -74,16 +79,14 @@ def _sharing(sharing: SharingConfig) -> Sharing:
     return Sharing(gpu, RestRule(sharing.host_rest.value), sharing.slices_per_gpu)
 
 
-def _capacity(price: CapacityPrice | None) -> Capacity | None:
-    if price is None:
-        return None
-    if price.dollars_per_gpu_hour is not None:
-        return Capacity(dollars_per_second(price.dollars_per_gpu_hour), True, price.includes_electricity)
-    return Capacity(dollars_per_second(price.dollars_per_hour or 0.0), False, price.includes_electricity)
-
-
 def _response(config: Config, server: str) -> ResponsePlan | None:
     for response in config.responses:
         if response.server == server:
-            return ResponsePlan(response.attempts, response.support_tokens, response.support_dollars_per_token)
+            return ResponsePlan(
+                attempts=response.attempts,
+                support_tokens=response.support_tokens,
+                support_dollars_per_token=response.support_dollars_per_token,
+                meaningful=response.counter_name,
+                support=response.support,
+            )
     return None

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from tokwatt.app.build import Workshop
 from tokwatt.app.detect import Tried, detect
 from tokwatt.app.plan import plan_of
-from tokwatt.app.setup import OwnerEntry, PowerEntry, TokenEntry, setup_of
+from tokwatt.app.price_sources import CARBON, ELECTRICITY, PriceEntry
+from tokwatt.app.setup import CountEntry, OwnerEntry, PowerEntry, TokenEntry, setup_of
 from tokwatt.app.tables import table
 from tokwatt.config import OWNER_PREFIX, Config, GpuSelection
 from tokwatt.economics.ownership import resolve
@@ -20,21 +21,28 @@ from tokwatt.readings import (
     EnergyCounter,
     EnergyReading,
     PowerReading,
+    PriceStep,
     ServerGpus,
     ServerReading,
     SourceError,
 )
 from tokwatt.snapshot import OwnedGpu
 from tokwatt.sources.tokens.overlap import counted_again
+from tokwatt.units import JOULES_PER_KWH, SECONDS_PER_HOUR
 
 SECOND_READ_AFTER_SECONDS = 1.0  # an energy counter says nothing of watts until it is read twice
+
+PRICE_UNITS: Mapping[str, tuple[str, float]] = {
+    ELECTRICITY: ("$ per kWh", JOULES_PER_KWH),
+    CARBON: ("g per kWh", JOULES_PER_KWH),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the report."""
 
-    kind: str  # tokens, power, owner
+    kind: str  # tokens, power, price, responses, owner
     source: str
     target: str
     ok: bool
@@ -50,12 +58,14 @@ async def probe(config: Config, workshop: Workshop) -> tuple[tuple[Row, ...], tu
     setup = setup_of(config, workshop)
     reads = [asyncio.create_task(_probe_server(name, entry)) for name, entry in setup.tokens.items()]
     meters = [asyncio.create_task(_probe_meter(name, entry)) for name, entry in setup.power.items()]
+    others = [asyncio.create_task(_probe_price(name, entry)) for name, entry in setup.prices.items()]
+    others += [asyncio.create_task(_probe_count(name, entry)) for name, entry in setup.counts.items()]
     owners = [asyncio.create_task(_probe_owner(entry)) for entry in setup.owners.values()]
     servers = _note_double_counting(await asyncio.gather(*reads), config, workshop)
     power = await asyncio.gather(*meters)
     found = {name: gpus for one in await asyncio.gather(*owners) for name, gpus in one.items()}
     devices = [info for _, reading in power for info in (reading.devices if reading else ())]
-    rows = (*servers, *(row for row, _ in power), *_owned(config, devices, found))
+    rows = (*servers, *(row for row, _ in power), *await asyncio.gather(*others), *_owned(config, devices, found))
     return rows, tuple(item for item in tried if not item.found)
 
 
@@ -70,6 +80,18 @@ def _note_double_counting(rows: Sequence[Row], config: Config, workshop: Worksho
         else row
         for row in rows
     )
+
+
+async def _probe_count(name: str, entry: CountEntry) -> Row:
+    source = entry.build()
+    try:
+        reading = await source.read()
+    except SourceError as error:
+        return Row("responses", name, entry.target, ok=False, items=(str(error),))
+    finally:
+        await source.aclose()
+    counted = sum(sample.value for sample in reading.samples)
+    return Row("responses", name, entry.target, ok=True, items=(f"meaningful responses {counted:,.0f}",))
 
 
 async def _probe_server(name: str, entry: TokenEntry) -> Row:
@@ -163,17 +185,39 @@ def _describe_gpu(gpu: OwnedGpu, info: DeviceInfo) -> str:
     return f"{gpu.device} ({info.name}{index}){share}"
 
 
+async def _probe_price(name: str, entry: PriceEntry) -> Row:
+    source = entry.build()
+    try:
+        reading = await source.read()
+    except SourceError as error:
+        return Row("price", name, entry.target, ok=False, items=(str(error),))
+    finally:
+        await source.aclose()
+    return Row("price", name, entry.target, ok=True, items=(_describe_price(name, reading.steps),))
+
+
+def _describe_price(name: str, steps: Sequence[PriceStep]) -> str:
+    unit, factor = PRICE_UNITS.get(name, ("$ per hour", SECONDS_PER_HOUR))
+    text = f"{(steps[0].value or 0.0) * factor:g} {unit}"
+    if len(steps) > 1 and steps[1].value is not None:
+        after_hours = (steps[1].at_seconds - steps[0].at_seconds) / SECONDS_PER_HOUR
+        text += f", in {after_hours:.1f} h {steps[1].value * factor:g}"
+    return text
+
+
 def _describe_meter(first: PowerReading, second: PowerReading) -> tuple[str, ...]:
     names = {info.meter: info.name for info in second.devices}
+    details = {info.meter: "".join(f"; {key} {value}" for key, value in info.details) for info in second.devices}
     before = {reading.meter: reading for reading in first.readings}
     latest = {reading.meter: reading for reading in second.readings}  # the last sample of each meter
     items = []
     for meter, reading in latest.items():
         items.append(
             f"{meter.boundary.value} {meter.device} {names.get(meter, '')}: {_watts(before.get(meter), reading)} "
-            f"({meter.method.value}, fidelity {meter.fidelity.value})"
+            f"({meter.method.value}, fidelity {meter.fidelity.value}{details.get(meter, '')})"
         )
     items += [f"{failure.device}: {failure.error}" for failure in second.failures]
+    items += [f"WARNING: {warning}" for warning in second.warnings]
     return tuple(items)
 
 

@@ -24,6 +24,11 @@ shorter than a request the rate reads 0 and then a spike. *at arrival*: before t
 difference; one that doesn't tell cached tokens apart gives all prompt tokens, and `tokwatt_server_info` says
 `input="all"`.
 
+**Work** is what the split of prefill and decode on one server is made from: seconds of each phase where the engine
+counts them, else steps, decoded tokens, computed prompt tokens and the context held. A server that counts all tokens
+when a request ends, or doesn't tell cached from computed prompt tokens, offers too little. A work series that is absent
+is never listed as missing.
+
 **Prefill and decode on different servers**: give each its `role: prefill` or `role: decode`. Then each token is counted
 by the side that made it.
 
@@ -55,6 +60,10 @@ servers:
         cached_input: my_cached_tokens_total
         output: {metric: my_output_tokens_total, moves: live, sum_over: [dp_rank], max_over: [tp_rank]}
         requests_success: {metric: my_requests_total, where: {outcome: ok}, moves: at_finish}
+      work:                               # for the split of prefill and decode
+        steps: my_batches_total
+        first_tokens: my_time_to_first_token_seconds_count
+        kv_tokens: {metric: my_cache_usage_ratio, times: my_cache_info, times_labels: [tokens]}
 ```
 """
 
@@ -68,6 +77,17 @@ _TITLES: Mapping[str, str] = {
     "requests_abort": "requests aborted",
     "requests_running": "requests running",
     "requests_waiting": "requests waiting",
+}
+_WORK_TITLES: Mapping[str, str] = {
+    "steps": "engine steps",
+    "sequence_steps": "sequences in steps",
+    "first_tokens": "prefills that ended",
+    "draft_tokens": "speculative tokens",
+    "preemptions": "preemptions",
+    "prefill_seconds": "seconds of prefill",
+    "decode_seconds": "seconds of decode",
+    "prefill_request_seconds": "seconds of prefill, by request",
+    "kv_tokens": "context in the KV cache",
 }
 _ROLES: Mapping[Role, str] = {
     Role.WORKER: "Worker behind a frontend that counts the same tokens.",
@@ -84,7 +104,7 @@ def render_servers(specs: Mapping[str, TokenSpec]) -> str:
 
 
 def _overview(specs: Mapping[str, TokenSpec]) -> str:
-    head = ["engine", "server", "ports", "path", "output moves", "input moves", "cached input"]
+    head = ["engine", "server", "ports", "path", "output moves", "input moves", "cached input", "split of phases"]
     rows = [[f"[`{spec.engine}`](#{spec.engine})", spec.title, *_summary(spec)] for spec in specs.values()]
     return _table(head, rows)
 
@@ -92,11 +112,25 @@ def _overview(specs: Mapping[str, TokenSpec]) -> str:
 def _summary(spec: TokenSpec) -> list[str]:
     ports = ", ".join(map(str, spec.default_ports))
     if spec.no_tokens:
-        return [ports, "-" if spec.recognise else f"`{spec.path}`", "no tokens", "no tokens", "no"]
+        return [ports, "-" if spec.recognise else f"`{spec.path}`", "no tokens", "no tokens", "no", "no"]
     first = {name: found[0] for name, found in spec.quantities.items()}
     given = first.get("computed_input") or first.get("prompt")
     moves = [_moves(found) if found else "-" for found in (first.get("output"), given)]
-    return [ports, f"`{spec.path}`", *moves, "yes" if "cached_input" in first else "no"]
+    return [ports, f"`{spec.path}`", *moves, "yes" if "cached_input" in first else "no", _split(spec)]
+
+
+def _split(spec: TokenSpec) -> str:
+    """Tell what a split of prefill and decode can be made from."""
+    ways = ["phase seconds"] if {"prefill_seconds", "decode_seconds"} <= spec.work.keys() else []
+    first = {name: found[0] for name, found in spec.quantities.items()}
+    given = first.get("computed_input") or ("cached_input" in first and first.get("prompt"))
+    in_time = given and given.moves in (Moves.LIVE, Moves.PREFILL_END)
+    output = first.get("output")
+    live = output is not None and output.moves is Moves.LIVE and "first_tokens" in spec.work
+    decoded = live or "sequence_steps" in spec.work
+    if in_time and decoded and ("steps" in spec.work or "requests_running" in first):
+        ways.append("steps and tokens" if "steps" in spec.work else "tokens and running requests")
+    return " or ".join(ways) or "no"
 
 
 def _moves(candidate: Candidate) -> str:
@@ -130,23 +164,36 @@ def _counted(spec: TokenSpec) -> Iterator[str]:
     yield f"Switched on: {spec.switch_on}."
     yield f"Page: `{spec.path}`, usual ports {', '.join(map(str, spec.default_ports))}. Model: {_model(spec)}."
     yield ""
-    rows = [
+    yield _table(["quantity", "series", "moves", "labels", "versions"], _rows(_TITLES, spec.quantities))
+    absent = [title for name, title in _TITLES.items() if name not in spec.quantities and not _covered(name, spec)]
+    if absent:
+        yield f"Not offered: {', '.join(absent)}."
+        yield ""
+    if spec.work:
+        yield _table(["work", "series", "moves", "labels", "versions"], _rows(_WORK_TITLES, spec.work))
+    yield f"Prefill and decode on different servers: {spec.disaggregated}."
+    yield ""
+
+
+def _rows(titles: Mapping[str, str], offered: Mapping[str, tuple[Candidate, ...]]) -> list[list[str]]:
+    return [
         [
-            _TITLES[name] if number == 0 else "or else",
-            f"`{item.metric}`{_where(item)}",
+            titles[name] if number == 0 else "or else",
+            f"`{item.metric}`{_where(item)}{_times(item)}",
             _moves(item),
             _labels(item),
             item.versions,
         ]
-        for name, found in spec.quantities.items()
+        for name, found in offered.items()
         for number, item in enumerate(found)
     ]
-    yield _table(["quantity", "series", "moves", "labels", "versions"], rows)
-    absent = [title for name, title in _TITLES.items() if name not in spec.quantities and not _covered(name, spec)]
-    if absent:
-        yield f"Not offered: {', '.join(absent)}."
-    yield f"Prefill and decode split: {spec.disaggregated}."
-    yield ""
+
+
+def _times(candidate: Candidate) -> str:
+    if not candidate.times:
+        return ""
+    labels = " and ".join(candidate.times_labels)
+    return f" times {f'{labels} of ' if labels else ''}`{candidate.times}`"
 
 
 def _covered(name: str, spec: TokenSpec) -> bool:

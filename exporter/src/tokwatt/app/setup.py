@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tokwatt.app.build import Workshop
-from tokwatt.config import OWNER_PREFIX, Config, GpuSearch, MeterConfig, ServerConfig
-from tokwatt.readings import OwnerSource, PowerSource, TokenSource
+from tokwatt.app.price_sources import PriceEntry, price_entries
+from tokwatt.config import OWNER_PREFIX, Config, CounterConfig, GpuSearch, MeterConfig, ServerConfig
+from tokwatt.readings import CountSource, OwnerSource, PowerSource, TokenSource
 from tokwatt.sources._http import safe_url
 
 
@@ -39,6 +40,15 @@ class OwnerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CountEntry:
+    """An application's counter to watch. Equal `key`s need no new source after a reload."""
+
+    key: object
+    target: str
+    build: Callable[[], CountSource]
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
     """A configuration and its sources by name."""
 
@@ -46,8 +56,10 @@ class Setup:
     tokens: Mapping[str, TokenEntry]
     power: Mapping[str, PowerEntry]
     owners: Mapping[str, OwnerEntry] = field(default_factory=dict)
+    counts: Mapping[str, CountEntry] = field(default_factory=dict)
     simulated_servers: frozenset[str] = frozenset()
     simulated: bool = False
+    prices: Mapping[str, PriceEntry] = field(default_factory=dict)
 
 
 def setup_of(config: Config, workshop: Workshop) -> Setup:
@@ -63,12 +75,22 @@ def setup_of(config: Config, workshop: Workshop) -> Setup:
             for server in config.servers
             if server.gpus.search is not None
         },
+        prices=price_entries(config, workshop),
+        counts={
+            response.counter_name: _count_entry(response.counter_name, response.meaningful, workshop)
+            for response in config.responses
+            if response.meaningful is not None
+        },
     )
 
 
 def _token_entry(server: ServerConfig, workshop: Workshop) -> TokenEntry:
     target = safe_url(server.url) if server.url else "no tokens"
     return TokenEntry(server, target, lambda: workshop.token_source(server))
+
+
+def _count_entry(name: str, counter: CounterConfig, workshop: Workshop) -> CountEntry:
+    return CountEntry(counter, safe_url(counter.url), lambda: workshop.count_source(name, counter))
 
 
 def _power_entry(meter: MeterConfig, workshop: Workshop) -> PowerEntry:

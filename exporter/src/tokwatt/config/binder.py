@@ -203,6 +203,8 @@ class Binder:
 
     def _follow(self, setting: Setting, bound: Any, mark: Mark, path: str) -> Any:
         """Check the file or environment variable that a setting names; return an absolute path for a file."""
+        if setting.field.metadata.get("later_file"):
+            return self._file_of_another(bound, mark, path)
         names_file = setting.field.metadata.get("file") or (setting.secret and setting.name.endswith("_file"))
         if setting.secret and setting.name.endswith("_env") and not self._environ.get(str(bound)):
             self.report.mistake(mark, path, "the environment variable it names is not set or empty")
@@ -218,6 +220,15 @@ class Binder:
         if setting.secret and open_to_everybody(file):
             self.report.warn(mark, path, f"every user of this host can read {file}", "chmod o-r it")
         return type(bound)(file)
+
+    def _file_of_another(self, bound: Any, mark: Mark, path: str) -> str:
+        """Resolve a file that somebody else writes while the exporter runs: it may come later."""
+        file = self._directory / str(bound)
+        try:
+            check_readable(file)
+        except Rejected as error:
+            self.report.warn(mark, path, error.message, "nothing is known before it is there")
+        return str(file)
 
     def _one_way_to_a_secret(self, bound: Mapping[str, object], settings: Mapping[str, Setting], path: str) -> None:
         for name, setting in settings.items():

@@ -9,7 +9,8 @@ from itertools import chain
 from tokwatt.config.binder import Binder
 from tokwatt.config.meter_checks import check_meters_of_servers
 from tokwatt.config.mistakes import nearest, shown
-from tokwatt.config.schema import Config, GpuSelection, MeterConfig, TokenOrigin
+from tokwatt.config.price_checks import check_prices
+from tokwatt.config.schema import Config, MeterConfig, ResponseConfig, Role, TokenOrigin
 from tokwatt.readings import PowerSourceSpec
 
 
@@ -22,8 +23,7 @@ def check(config: Config, binder: Binder, power_specs: Mapping[str, PowerSourceS
     _gpu_owners(config, binder)
     _meter_owners(config, binder)
     check_meters_of_servers(config, binder, power_specs)
-    _capacity(config, binder)
-    _capacity_of_servers(config, binder)
+    check_prices(config, binder)
     _responses(config, binder)
     _same_url(config, binder)
 
@@ -55,6 +55,11 @@ def _names(config: Config, binder: Binder) -> None:
                 "give this meter a name" if implied else "names are unique among servers and meters",
             )
         owners.setdefault(name, kind)
+    for index, response in enumerate(config.responses):
+        if response.counter_name in owners:
+            path = f"responses[{index}].meaningful"
+            message = f"is read under the name {shown(response.counter_name)}, which a server or meter has"
+            binder.report.mistake(binder.place(path), path, message, "give that server or meter another name")
 
 
 def _urls(config: Config, binder: Binder) -> None:
@@ -160,43 +165,6 @@ def _overlap(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
     return "all" in first | second or bool(first & second)
 
 
-def _capacity(config: Config, binder: Binder) -> None:
-    of_servers = ((f"servers[{index}].capacity", server.capacity) for index, server in enumerate(config.servers))
-    for path, price in chain([("prices.capacity", config.prices.capacity)], of_servers):
-        if price is None or binder.report.has_mistake(path):
-            continue
-        bases = (price.dollars_per_gpu_hour, price.dollars_per_hour)
-        if None not in bases:
-            binder.report.mistake(
-                binder.place(f"{path}.dollars_per_hour"),
-                path,
-                "two bases at once, dollars_per_gpu_hour and dollars_per_hour",
-                "keep one of the two",
-            )
-        elif bases == (None, None):
-            binder.report.mistake(
-                binder.place(path), path, "no price in it", "give dollars_per_gpu_hour or dollars_per_hour"
-            )
-
-
-def _capacity_of_servers(config: Config, binder: Binder) -> None:
-    shared = config.prices.capacity
-    followers = [server.name for server in config.servers if server.capacity is None]
-    if shared and shared.dollars_per_hour is not None and len(followers) > 1:
-        binder.report.warn(
-            binder.place("prices.capacity.dollars_per_hour"),
-            "prices.capacity.dollars_per_hour",
-            f"each of the servers {', '.join(followers)} is charged this price",
-            "if it is the price of all of them together, give each server its part in its own capacity",
-        )
-    for index, server in enumerate(config.servers):
-        price = server.capacity or shared
-        if price and price.dollars_per_gpu_hour is not None and server.gpus == GpuSelection():
-            path = f"servers[{index}]"
-            message = "owns no GPU, so dollars_per_gpu_hour gives it no capacity price"
-            binder.report.warn(binder.place(path), path, message, "set gpus, or capacity: {dollars_per_hour: ...}")
-
-
 def _responses(config: Config, binder: Binder) -> None:
     names = {server.name for server in config.servers}
     seen: set[str] = set()
@@ -212,6 +180,34 @@ def _responses(config: Config, binder: Binder) -> None:
             binder.report.mistake(place, f"{path}.server", message, "one entry per server")
         seen.add(response.server)
         _support(binder, path)
+        if response.meaningful is not None and binder.place(f"{path}.attempts"):
+            binder.report.mistake(
+                binder.place(f"{path}.attempts"),
+                f"{path}.attempts",
+                "given together with meaningful, which measures them",
+                "keep one of the two",
+            )
+        _support_servers(config, binder, path, response)
+
+
+def _support_servers(config: Config, binder: Binder, path: str, response: ResponseConfig) -> None:
+    roles = {server.name: server.role for server in config.servers if server.name}
+    helpers = [name for name, role in roles.items() if role is Role.SUPPORT and name != response.server]
+    for position, name in enumerate(response.support):
+        key = f"{path}.support[{position}]"
+        if not name:
+            continue
+        if name in response.support[:position]:
+            binder.report.mistake(binder.place(key), key, f"server {shown(name)} is listed twice", "list it once")
+        elif name == response.server:
+            message = "a server does not support itself: its own tokens are in its responses"
+            binder.report.mistake(binder.place(key), key, message, nearest(name, helpers, "support servers"))
+        elif name not in roles and len(roles) == len(config.servers):
+            message = f"unknown server {shown(name)}"
+            binder.report.mistake(binder.place(key), key, message, nearest(name, helpers, "support servers"))
+        elif name in roles and roles[name] is not Role.SUPPORT:
+            message = f"server {shown(name)} has role {roles[name].value}, so its cost counts for its own responses"
+            binder.report.mistake(binder.place(key), key, message, f"write `role: support` for {name}")
 
 
 def _support(binder: Binder, path: str) -> None:

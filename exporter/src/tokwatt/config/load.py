@@ -12,6 +12,7 @@ from pathlib import Path
 from tokwatt.config import scalars
 from tokwatt.config.addresses import ListenAddress, parse_listen
 from tokwatt.config.binder import FAILED, Binder
+from tokwatt.config.calendar_words import HourRange, Season, parse_hours, parse_season
 from tokwatt.config.checks import check
 from tokwatt.config.gpus import bind_gpus, with_gpu_default
 from tokwatt.config.mistakes import ConfigError, ConfigWarning, Mistake, Rejected, Report, nearest, shown
@@ -95,6 +96,8 @@ def load_config(
         custom={
             ListenAddress: _bind_listen,
             GpuSelection: lambda b, value, path: bind_gpus(b, value, path, owner_specs),
+            HourRange: lambda b, value, path: _bind_word(b, value, path, parse_hours),
+            Season: lambda b, value, path: _bind_word(b, value, path, parse_season),
             MeterConfig: lambda b, value, path: _bind_meter(b, value, path, power_specs),
         },
     )
@@ -142,6 +145,14 @@ def _bind_listen(binder: Binder, value: Value, path: str) -> object:
     try:
         # an address with nothing but digits and colons looks like a number to YAML 1.1, so plainness does not matter
         return parse_listen(value.text if isinstance(value, Scalar) else scalars.to_text(value))
+    except Rejected as error:
+        binder.report.mistake(value.mark, path, error.message, error.suggestion)
+        return FAILED
+
+
+def _bind_word(binder: Binder, value: Value, path: str, parse_word: Callable[[str], object]) -> object:
+    try:
+        return parse_word(scalars.to_text(value))
     except Rejected as error:
         binder.report.mistake(value.mark, path, error.message, error.suggestion)
         return FAILED

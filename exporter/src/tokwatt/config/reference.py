@@ -14,14 +14,26 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from tokwatt.config.addresses import ListenAddress
 from tokwatt.config.binder import Setting, settings_of
+from tokwatt.config.calendar_words import HourRange, Season
+from tokwatt.config.prices import (
+    CapacityPrice,
+    CarbonSeries,
+    ElectricityPrice,
+    ElectricitySeries,
+    GridCarbon,
+    OwnershipPrice,
+    Prices,
+    SpotPrice,
+    TariffPrice,
+    TariffRule,
+)
 from tokwatt.config.schema import (
     RESERVED_LABELS,
-    CapacityPrice,
     Config,
-    ElectricityPrice,
+    CounterConfig,
     GpuSelection,
     MeterHeader,
-    Prices,
+    PhaseConfig,
     ResponseConfig,
     ServerConfig,
     SharingConfig,
@@ -60,6 +72,24 @@ prices:
 responses:
   - {server: chat, attempts: 1.2, support_tokens: 150, support_dollars_per_token: 0.000002}
 """
+_OWNERSHIP = "Dollars per hour by the annuity formula of [economics.md](economics.md#hardware-that-was-bought)."
+_SERIES = (
+    "Give `file`, or `url` and `query`. What happens while reads fail: [economics.md](economics.md#price-sources)."
+)
+_TARIFF = """\
+```yaml
+electricity:
+  tariff:
+    time_zone: Europe/Berlin
+    dollars_per_kwh: 0.21                # while no rule applies
+    rules:                               # the first one that applies sets the price
+      - {seasons: [11-01..03-31], weekdays: [mon, tue, wed, thu, fri], hours: [17:00-20:00], dollars_per_kwh: 0.38}
+      - {hours: [22:00-06:00], dollars_per_kwh: 0.14}
+```
+
+A rule looks at the local date, weekday and time of each instant: `22:00-06:00` on `mon` is early and late on Monday.
+When clocks are set back, an hour that is shown twice is priced twice by its name; when they are set forward, the hour
+that does not exist is not priced."""
 _LABELS = "Names in `labels` are legal Prometheus label names and not one of: {}.\n"
 _WEB_INTRO = """\
 The file of `--web.config.file`, in the format of the Prometheus exporter toolkit. Paths are relative to its directory.
@@ -87,6 +117,7 @@ def render_reference(
         _section("Top level", Config, ""),
         _section("Servers", ServerConfig, "servers[]."),
         f"Engines: {known}.\n" if known else "",
+        _section("Phases", PhaseConfig, "servers[].phases."),
         _LABELS.format(", ".join(f"`{name}`" for name in sorted(RESERVED_LABELS))),
         *_owners(owner_specs or {}),
         _section("Meters", MeterHeader, "meters[]."),
@@ -97,10 +128,18 @@ def render_reference(
             "Capacity",
             CapacityPrice,
             "prices.capacity.",
-            "Also as `servers[].capacity`. Give exactly one of the two prices.",
+            "Also as `servers[].capacity`. Give exactly one price.",
         ),
-        _section("Electricity", ElectricityPrice, "prices.electricity."),
+        _section("Ownership", OwnershipPrice, "prices.capacity.ownership.", _OWNERSHIP, level=3),
+        _section("Spot or negotiated price", SpotPrice, "prices.capacity.spot.", _SERIES, level=3),
+        _section("Electricity", ElectricityPrice, "prices.electricity.", "Give exactly one price."),
+        _section("Tariff", TariffPrice, "prices.electricity.tariff.", _TARIFF, level=3),
+        _section("Rules of a tariff", TariffRule, "prices.electricity.tariff.rules[].", level=3),
+        _section("Electricity series", ElectricitySeries, "prices.electricity.series.", _SERIES, level=3),
+        _section("Carbon", GridCarbon, "prices.carbon.", "Give exactly one intensity."),
+        _section("Carbon series", CarbonSeries, "prices.carbon.series.", _SERIES, level=3),
         _section("Responses", ResponseConfig, "responses[]."),
+        _section("Counter of meaningful responses", CounterConfig, "responses[].meaningful."),
         "## Web configuration\n",
         _WEB_INTRO,
         _section("Sections", WebConfig, "", level=3),
@@ -170,6 +209,7 @@ def _type_text(hint: Any) -> str:
     names: dict[Any, str] = {
         bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path",
         ListenAddress: "address", GpuSelection: "`all`, `none`, list, text or mapping",
+        HourRange: "ranges of hours", Season: "seasons",
     }  # fmt: skip
     return names.get(hint, "mapping")
 

@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
 
 from tokwatt.config.addresses import DEFAULT_PORT, ListenAddress, parse_url
 from tokwatt.config.mistakes import Rejected, shown
+from tokwatt.config.prices import CapacityPrice, Prices
+from tokwatt.config.setting import setting as _setting
 from tokwatt.units import mig_slices_of
 
 # labels that the exporter or Prometheus itself sets on the series that carry a server's own labels
@@ -23,6 +24,8 @@ RESERVED_LABELS = frozenset(
         "engine_version",
         "input",
         "output",
+        "phases",
+        "phase",
         "simulated",
         "role",
         "model",
@@ -56,10 +59,6 @@ def parse_name(text: str) -> str:
     return text
 
 
-def _setting(help_text: str, *, unit: str = "", secret: bool = False, **limits: Any) -> dict[str, Any]:
-    return {"help": help_text, "unit": unit, "secret": secret, **limits}
-
-
 class Role(StrEnum):
     """What a server does in a deployment."""
 
@@ -67,6 +66,16 @@ class Role(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
     SUPPORT = "support"
+
+
+class PhaseMethod(StrEnum):
+    """How a server's busy energy is split between prefill and decode."""
+
+    AUTO = "auto"
+    FIT = "fit"
+    COUNTERS = "counters"
+    WEIGHTS = "weights"
+    NONE = "none"
 
 
 class TokenOrigin(StrEnum):
@@ -145,60 +154,30 @@ class GpuSelection:
 
 
 @dataclass(frozen=True, slots=True)
-class CapacityPrice:
-    """What the compute costs while it is held, busy or not. Exactly one of the two bases is set."""
+class PhaseConfig:
+    """The split of one server's busy energy between prefill and decode."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"ownership", "spot", "series"})
-
-    dollars_per_gpu_hour: float | None = field(
+    method: PhaseMethod = field(
+        default=PhaseMethod.AUTO,
+        metadata=_setting(
+            "`auto`: by the engine's own phase seconds where it counts them, else `fit`; "
+            "`weights`: by your own ratio; `none`: unsplit. `role: prefill` and `role: decode` need no method"
+        ),
+    )
+    decode_to_prefill: float | None = field(
         default=None,
-        metadata=_setting("price of one GPU; a server pays for the GPUs it owns", unit="dollars per hour", minimum=0),
-    )
-    dollars_per_hour: float | None = field(
-        default=None,
-        metadata=_setting("price of all the compute of one server", unit="dollars per hour", minimum=0),
-    )
-    includes_electricity: bool = field(
-        default=False,
         metadata=_setting(
-            "true for a lease that covers power: energy dollars are published, but not added again to totals and ratios"
+            "for `weights`: energy of one decoded token / energy of one computed prompt token", unit="ratio", above=0
         ),
     )
 
-
-@dataclass(frozen=True, slots=True)
-class ElectricityPrice:
-    """What a kilowatt-hour costs."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"tariff", "time_of_use", "series"})
-
-    dollars_per_kwh: float = field(metadata=_setting("price of electricity", unit="dollars per kWh", minimum=0))
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices of capacity and energy. None: not configured, the dollars of that component are absent."""
-
-    capacity: CapacityPrice | None = field(
-        default=None, metadata=_setting("price of compute for every server that has no `capacity` of its own")
-    )
-    electricity: ElectricityPrice | None = field(default=None, metadata=_setting("price of energy"))
-    pue: float = field(
-        default=1.0,
-        metadata=_setting(
-            "power usage effectiveness: facility energy / host energy; not applied to servers with outlet meters",
-            unit="ratio",
-            minimum=1,
-        ),
-    )
-    outlet_pue: float = field(
-        default=1.0,
-        metadata=_setting(
-            "facility energy / outlet energy, for servers with outlet meters: what lies beyond the outlet",
-            unit="ratio",
-            minimum=1,
-        ),
-    )
+    def __post_init__(self) -> None:
+        if self.method is PhaseMethod.WEIGHTS and self.decode_to_prefill is None:
+            raise ValueError(
+                "decode_to_prefill is missing: `method: weights` needs it; `tokwatt calibrate` measures it"
+            )
+        if self.method is not PhaseMethod.WEIGHTS and self.decode_to_prefill is not None:
+            raise ValueError("decode_to_prefill has no effect without `method: weights`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +226,9 @@ class ServerConfig:
     )
     role: Role = field(
         default=Role.BOTH, metadata=_setting("`support`: guardrail, embedding, other pre/post-processing")
+    )
+    phases: PhaseConfig = field(
+        default=PhaseConfig(), metadata=_setting("how its energy is split between prefill and decode")
     )
     separate: bool = field(
         default=False,
@@ -310,6 +292,37 @@ class MeterConfig:
     machine: str | None = None
 
 
+def parse_metric(text: str) -> str:
+    """Check the bare name of a metric. Raises Rejected."""
+    if not text.isprintable() or set(text) & set(' {}"'):
+        raise Rejected(f"{shown(text)} is no metric name", "write the bare name; labels go into labels")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class CounterConfig:
+    """A counter on the metrics page of an application."""
+
+    url: str = field(metadata=_setting("the application's metrics page, http or https", parse=parse_url))
+    metric: str = field(
+        metadata=_setting("the counter's name as the page writes it, often ending in _total", parse=parse_metric)
+    )
+    labels: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_setting("labels that a series must have to count, with their values; the series that have add up"),
+    )
+    timeout_seconds: float = field(default=3.0, metadata=_setting("give up one read after this", unit="seconds"))
+    bearer_token_file: str | None = field(
+        default=None, metadata=_setting("file that holds the token for the metrics page", secret=True)
+    )
+    ca_file: str | None = field(
+        default=None, metadata=_setting("CA certificates (PEM) that an https page is checked against", file=True)
+    )
+    verify_tls: bool = field(
+        default=True, metadata=_setting("false: accept any certificate of an https page; anybody may then answer")
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ResponseConfig:
     """What one meaningful response of a server takes beyond its generated tokens."""
@@ -319,11 +332,33 @@ class ResponseConfig:
         default=1.0, metadata=_setting("mean attempts per meaningful response", unit="attempts", minimum=1)
     )
     support_tokens: float = field(
-        default=0.0, metadata=_setting("mean pre/post-processing tokens per response", unit="tokens", minimum=0)
+        default=0.0,
+        metadata=_setting(
+            "mean pre/post-processing tokens per response, of services that tokwatt does not measure",
+            unit="tokens",
+            minimum=0,
+        ),
     )
     support_dollars_per_token: float = field(
         default=0.0, metadata=_setting("price of such a token", unit="dollars per token", minimum=0)
     )
+    meaningful: CounterConfig | None = field(
+        default=None,
+        metadata=_setting(
+            "counter of meaningful responses, such as an application's accepted answers: attempts are then measured"
+        ),
+    )
+    support: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            "servers with `role: support` that work for these responses: their tokens, dollars and joules are added"
+        ),
+    )
+
+    @property
+    def counter_name(self) -> str:
+        """Name of the counter as a source; "" without one."""
+        return f"{self.server}/meaningful" if self.meaningful is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tokwatt.economics.claims import claims_on_hosts, claims_on_outlets, splits_of_gpus
+from tokwatt.economics.error import EdgeError, EnergySums, edge_error, interval_error, sum_of
 from tokwatt.economics.ownership import Ownership, resolve
+from tokwatt.economics.phases.segments import Segment, Segments
 from tokwatt.economics.plan import Plan
 from tokwatt.economics.split import Split
 from tokwatt.economics.token_lines import TokenLines
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import DeviceKey, Ledger
-from tokwatt.ledger.line import Line
-from tokwatt.ledger.timeline import Cut
-from tokwatt.readings import Boundary, OwnersReading, ServerGpus
+from tokwatt.ledger.line import Line, Stretch
+from tokwatt.readings import Boundary, OwnersReading, Precision, ServerGpus
 from tokwatt.snapshot import Given
 
 GIVEN_OF: Mapping[Boundary, Given] = {
@@ -33,7 +34,9 @@ GIVEN_OF: Mapping[Boundary, Given] = {
 BOUNDARY_OF: Mapping[Given, Boundary] = {given: boundary for boundary, given in GIVEN_OF.items()}
 MOST_EPOCHS = 32  # a device that is not read for long must not keep every change of owner since
 
-Deliver = Callable[[str, Given, Cut, float], None]  # server, boundary, the cut that closes the piece, joules
+# server, boundary, the segment that holds the piece, its joules, and where in time they lie
+Deliver = Callable[[str, Given, Segment, float, Stretch], None]
+SegmentsOf = Callable[[str], Segments]  # of a server: how its time is classified, as far as that is known
 
 
 @dataclass(slots=True)
@@ -58,9 +61,10 @@ class Epoch:
 class Attribution:
     """Ownership of devices, and the part of each device's curve that is each server's."""
 
-    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+    def __init__(self, plan: Plan, ledger: Ledger, segments_of: SegmentsOf) -> None:
         self._plan = plan
         self._ledger = ledger
+        self._segments_of = segments_of
         self._found: dict[str, ServerGpus] = {}
         self._tokens = TokenLines()
         self._since: dict[tuple[str, DeviceKey], float] = {}  # since when a server has owned a whole device
@@ -158,14 +162,18 @@ class Attribution:
 
     # Progress
 
-    def settle(self, now_seconds: float, down: frozenset[str], deliver: Deliver) -> None:
-        """Advance every frontier as far as readings allow, delivering energy piece by piece."""
+    def divide(self, now_seconds: float, down: frozenset[str]) -> None:
+        """Take in new devices and divide hosts between servers as far as readings allow."""
         if len(self.devices) != len(self._ledger.curves):
             self._resolve_last()
         self._tokens.follow(self._ledger.servers)
         for epoch in self._epochs:
             for key, split in epoch.splits.items():
                 split.advance(self._ready_until(key, epoch, now_seconds, down), epoch.until_seconds)
+
+    def settle(self, deliver: Deliver) -> None:
+        """Advance every frontier as far as readings and phases are known, delivering energy piece by piece."""
+        for epoch in self._epochs:
             for key, curve in self._ledger.curves.items():
                 if epoch.from_seconds <= self.devices[key].frontier_seconds < epoch.until_seconds:
                     self._settle_device(key, curve, epoch, deliver)
@@ -190,20 +198,22 @@ class Attribution:
             total.unattributed_joules += measured - given
 
     def _known_until(self, name: str, key: DeviceKey, epoch: Epoch, otherwise: float) -> float:
-        ledger = self._ledger.servers.get(name)
-        last_cut = ledger.timeline.end_seconds if ledger else None
-        return otherwise if last_cut is None else min(last_cut, self._line(name, key, epoch).end_seconds)
+        classified = self._segments_of(name).end_seconds
+        return otherwise if classified is None else min(classified, self._line(name, key, epoch).end_seconds)
 
     def _give(self, name: str, key: DeviceKey, epoch: Epoch, span: tuple[float, float], deliver: Deliver) -> float:
         start, end = span
         line = self._line(name, key, epoch)
         given = 0.0
         value = line.at(start)
-        for cut in self._ledger.servers[name].timeline.between(start, end):
-            joules = line.at(min(cut.at_seconds, end)) - value
+        since = start
+        for segment in self._segments_of(name).between(start, end):
+            until = min(segment.end_seconds, end)
+            joules = line.at(until) - value
             value += joules
             given += joules
-            deliver(name, GIVEN_OF[key[0]], cut, joules)
+            deliver(name, GIVEN_OF[key[0]], segment, joules, Stretch(line, since, until))
+            since = until
         return given
 
     def _line(self, server: str, key: DeviceKey, epoch: Epoch) -> Line:
@@ -230,11 +240,21 @@ class Attribution:
 
     def overdue(self, curve: EnergyCurve, at_seconds: float, now_seconds: float, down: frozenset[str]) -> bool:
         """Whether a reading beyond `at_seconds` should have come by now: waiting on would only delay the others."""
-        pace = self._plan.pace(curve.meter.source)
-        patience = pace.period_seconds + pace.timeout_seconds + self._plan.tick_seconds
+        patience = self.patience_seconds(curve) + self._plan.tick_seconds
         if curve.meter.source in down:
             patience = min(patience, 3.5 * self._plan.tick_seconds)
         return now_seconds - at_seconds > patience
+
+    def patience_seconds(self, curve: EnergyCurve) -> float:
+        """How long after an instant a meter's reading beyond it usually comes, at the latest.
+
+        What is read on a timer through an exporter's or a Prometheus server's memory may pause for longer than the
+        timer, and arrive up to one more period old.
+        """
+        pace = self._plan.pace(curve.meter.source)
+        if pace.period_seconds <= self._plan.tick_seconds:
+            return pace.period_seconds + pace.timeout_seconds
+        return max(pace.period_seconds, curve.pause_seconds) + pace.period_seconds + pace.timeout_seconds
 
     # Windows
 
@@ -275,11 +295,36 @@ class Attribution:
             joules += line.at(end_seconds) - line.at(start_seconds)
         return joules
 
+    def interval_errors(self, server: str, boundary: Given, start_seconds: float, end_seconds: float) -> EnergySums:
+        """Return what the meters declare of the energy given in (start, end]; call it where `given_joules` knows it."""
+        return sum_of(
+            interval_error(
+                self._ledger.curves[key],
+                self._line(server, key, self._epochs[-1]),
+                self._precision(key),
+                start_seconds,
+                end_seconds,
+            )
+            for key in self.keys(server, boundary)
+        )
+
+    def edge_errors(self, server: str, boundary: Given, at_seconds: float) -> EdgeError:
+        """Return how wrong the energy given up to an instant may be because of when and how meters were read."""
+        error = EdgeError()
+        for key in self.keys(server, boundary):
+            given = self._line(server, key, self._epochs[-1])
+            error = error.plus(edge_error(self._ledger.curves[key], given, self._precision(key), at_seconds))
+        return error
+
+    def _precision(self, key: DeviceKey) -> Precision:
+        info = self._ledger.devices.get(key)
+        return info.precision if info is not None else Precision(gain_ratio=0.05)
+
     def forget_before(self, at_seconds: float) -> None:
         """Drop history that no frontier and no window needs any more."""
         for key, curve in self._ledger.curves.items():
             upto = min(at_seconds, self.devices[key].frontier_seconds)
-            curve.line.forget_before(upto)
+            curve.forget_before(upto)
             for epoch in self._epochs:
                 split = epoch.splits.get(key)
                 for line in split.lines.values() if split else ():

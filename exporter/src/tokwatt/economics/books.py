@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
+from tokwatt.economics.error import NO_ERRORS, EdgeError, EnergySums
+from tokwatt.economics.phases.book import PhaseBook
+from tokwatt.economics.phases.choice import splitter_of
+from tokwatt.economics.phases.segments import Segment
+from tokwatt.economics.phases.split import NO_SPLIT
+from tokwatt.economics.phases.window import PhaseWindow
 from tokwatt.economics.plan import Plan, ServerPlan
+from tokwatt.economics.price_book import EnergyBill, JoulesBetween, PriceBook
+from tokwatt.economics.price_line import BEGINNING
+from tokwatt.economics.responses import ResponseBook
 from tokwatt.economics.totals import ServerTotals
 from tokwatt.economics.window import COST, TOKENS, Point, Tally, Window, WindowSums, step
 from tokwatt.ledger.ledger import DeviceKey, Ledger
+from tokwatt.ledger.line import Stretch
 from tokwatt.ledger.server import ServerLedger
 from tokwatt.ledger.timeline import Cut
 from tokwatt.ledger.tokens import TokenState
 from tokwatt.readings import OwnersReading
-from tokwatt.snapshot import Component, Given, Phase
+from tokwatt.snapshot import Aside, Component, Given, Phase
 
 MEASURED = (Given.GPU, Given.HOST, Given.FACILITY)  # boundaries that meters may measure; facility: by outlets
 
@@ -26,6 +36,8 @@ class ServerAccount:
     plan: ServerPlan
     window: Window
     totals: ServerTotals
+    phases: PhaseBook
+    phase_window: PhaseWindow
     charged_until_seconds: float | None = None  # capacity dollars are accrued up to here
     last_cut: Cut | None = None  # the token reading that ends the last window interval
     seen_until_seconds: float = float("-inf")  # cuts up to here are in the window, or never can be
@@ -38,31 +50,49 @@ class Books:
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self.ledger = ledger
         self.plan = plan
-        self.attribution = Attribution(plan, ledger)
+        self.prices = PriceBook(plan)
+        self.responses = ResponseBook(plan, ledger)
         self.accounts: dict[str, ServerAccount] = {}
+        self._settled_seconds = BEGINNING
         self._open_accounts(plan)
+        self.attribution = Attribution(plan, ledger, lambda server: self.accounts[server].phases.segments)
 
-    def reconfigure(self, plan: Plan) -> None:
-        """Take over a new plan. Totals go on, also those of servers that are no longer configured."""
+    def reconfigure(self, plan: Plan, now_seconds: float | None = None) -> None:
+        """Take over a new plan. Totals go on, also those of servers that are no longer configured.
+
+        Its prices hold from `now_seconds` on; None: from the last instant up to which anything was settled.
+        """
+        since = self._settled_seconds if now_seconds is None else max(now_seconds, self._settled_seconds)
         resized = (plan.window_seconds, plan.tick_seconds) != (self.plan.window_seconds, self.plan.tick_seconds)
         configured_before = frozenset(server.name for server in self.plan.servers)
         self.plan = plan
         if resized:
             for account in self.accounts.values():
                 account.window = Window(plan.window_seconds, plan.tick_seconds)
+                account.phase_window = PhaseWindow(plan.window_seconds, plan.tick_seconds)
                 account.last_cut = None
         self._open_accounts(plan, configured_before)
+        self.responses.reconfigure(plan)
         self.attribution.claim(plan)
+        self.prices.change(plan, since)
+        self._count_gpus(since)
 
     def _open_accounts(self, plan: Plan, configured_before: frozenset[str] = frozenset()) -> None:
         for server in plan.servers:
             account = self.accounts.get(server.name)
             if account is None:
-                window = Window(plan.window_seconds, plan.tick_seconds)
-                self.accounts[server.name] = ServerAccount(server, window, ServerTotals())
+                self.accounts[server.name] = ServerAccount(
+                    server,
+                    Window(plan.window_seconds, plan.tick_seconds),
+                    ServerTotals(),
+                    PhaseBook(splitter_of(server)),
+                    PhaseWindow(plan.window_seconds, plan.tick_seconds),
+                )
             else:
                 if server.name not in configured_before:
                     account.charged_until_seconds = None  # nobody paid for it while it was not configured
+                if (server.role, server.phases) != (account.plan.role, account.plan.phases):
+                    account.phases.change(splitter_of(server))
                 account.plan = server
 
     def take_owners(self, reading: OwnersReading) -> None:
@@ -71,7 +101,12 @@ class Books:
 
     def settle(self, now_seconds: float, down: frozenset[str] = frozenset()) -> None:
         """Book everything that readings have made final. `down`: power sources that do not answer at present."""
-        self.attribution.settle(now_seconds, down, self._book_energy)
+        self.attribution.divide(now_seconds, down)
+        for server in self.plan.servers:
+            self._advance_phases(server.name, now_seconds, down)
+        self.attribution.settle(self._book_energy)
+        self._count_gpus(self._settled_seconds)
+        self._settled_seconds = now_seconds
         needed = now_seconds
         for server in self.plan.servers:
             account = self.accounts[server.name]
@@ -79,19 +114,42 @@ class Books:
             if ledger is None:
                 continue
             self._open_rows(account, ledger)
-            self._charge_capacity(account, ledger)
+            self._charge_capacity(account)
             self._extend_window(account, ledger, now_seconds, down)
+            account.phase_window.settle(account.phases.segments)
             needed = min(needed, account.last_cut.at_seconds if account.last_cut else now_seconds)
         # an interval older than this is a gap for every window, so a server that is down must not pile up history
-        oldest = now_seconds - max(60.0, self.plan.window_seconds)
+        lags = [self.attribution.patience_seconds(curve) for curve in self.ledger.curves.values()]
+        oldest = now_seconds - max(60.0, self.plan.window_seconds) - max(lags, default=0.0)
         self._forget_before(max(needed, oldest), oldest)
 
     def _forget_before(self, at_seconds: float, oldest_seconds: float) -> None:
         self.attribution.forget_before(oldest_seconds)  # what of a host is not GPU is a mean over a whole window
         frontiers = [total.frontier_seconds for total in self.attribution.devices.values()]
-        for ledger in self.ledger.servers.values():
-            ledger.timeline.forget_before(min([at_seconds, *frontiers]))
-            ledger.timeline.compact_before(at_seconds)
+        for name, account in self.accounts.items():
+            if name in self.ledger.servers:
+                classified = account.phases.taken_until_seconds
+                self.ledger.servers[name].timeline.forget_before(min(at_seconds, classified))
+                account.phases.segments.forget_before(min([at_seconds, *frontiers]))
+        charged = [self.accounts[server.name].charged_until_seconds for server in self.plan.servers]
+        self.prices.forget_before(min([at_seconds, *frontiers, *(at for at in charged if at is not None)]))
+
+    # Phases
+
+    def _advance_phases(self, name: str, now_seconds: float, down: frozenset[str]) -> None:
+        """Hand new intervals to the server's splitter, with the energy of its narrowest boundary: the nearest to it."""
+        ledger = self.ledger.servers.get(name)
+        if ledger is None:
+            return
+        basis = next((given for given in MEASURED if self.attribution.keys(name, given)), None)
+
+        def joules(start_seconds: float, end_seconds: float) -> float | None:
+            return self.attribution.given_joules(name, basis, start_seconds, end_seconds) if basis else None
+
+        def ready(at_seconds: float) -> bool:
+            return basis is None or self.attribution.ready(name, basis, at_seconds, now_seconds, down)
+
+        self.accounts[name].phases.advance(ledger.timeline, joules, ready)
 
     # Dollars
 
@@ -99,24 +157,13 @@ class Books:
         """Widest boundary measured for a server: the one whose energy is paid for. None: no meter."""
         return next((given for given in reversed(MEASURED) if self.attribution.keys(name, given)), None)
 
-    def pue(self, basis: Given | None) -> float:
-        """Facility energy / energy at a basis: an outlet already holds what PUE stands for inside of the room."""
-        return self.plan.prices.outlet_pue if basis is Given.FACILITY else self.plan.prices.pue
-
-    def energy_dollars(self, name: str, joules: float) -> float:
-        """Price of energy measured at a server's energy basis; 0 where no electricity price is configured."""
-        price = self.plan.prices.electricity_dollars_per_joule or 0.0
-        return joules * self.pue(self.energy_basis(name)) * price
-
-    def capacity_dollars_per_second(self, name: str) -> float | None:
-        """Price of a server's hardware; None where none is configured or its GPUs are not known yet."""
-        capacity = self.accounts[name].plan.capacity
-        if capacity is None:
-            return None
-        if not capacity.per_gpu:
-            return capacity.dollars_per_second
-        gpus = self.attribution.ownership.gpu_count(name)  # of a shared GPU its part
-        return capacity.dollars_per_second * gpus if gpus else None
+    def _count_gpus(self, at_seconds: float) -> None:
+        """Note how many GPUs each server pays for. Devices that have just appeared count from `at_seconds` on."""
+        for server in self.plan.servers:
+            charged_until = self.accounts[server.name].charged_until_seconds
+            first = at_seconds if charged_until is None else charged_until
+            gpus = self.attribution.ownership.gpu_count(server.name)  # of a shared GPU its part
+            self.prices.own_gpus(server, gpus, at_seconds, first)
 
     def _open_rows(self, account: ServerAccount, ledger: ServerLedger) -> None:
         if ledger.timeline.end_seconds is None:
@@ -125,31 +172,58 @@ class Books:
         boundaries = [given for given in MEASURED if self.attribution.keys(name, given)]
         if Given.HOST in boundaries and Given.FACILITY not in boundaries:
             boundaries.append(Given.FACILITY)
-        priced = self.plan.prices.electricity_dollars_per_joule is not None and self.energy_basis(name) is not None
-        components = [Component.ENERGY] if priced else []
-        if self.capacity_dollars_per_second(name) is not None:
+        components, asides = self._priced(name)
+        splits = account.phases.splitter.method != NO_SPLIT
+        phases = tuple(Phase) if splits else (Phase.IDLE, Phase.UNSPLIT)
+        account.totals.open(ledger.last_model, phases, boundaries, components, asides)
+
+    def _priced(self, name: str) -> tuple[list[Component], list[Aside]]:
+        """Name what of a server has a price now: rows that begin at 0."""
+        now = self._settled_seconds
+        components: list[Component] = []
+        asides: list[Aside] = []
+        if self.energy_basis(name) is not None:
+            if self.prices.carbon_grams_per_joule(now) is not None:
+                asides.append(Aside.CARBON_GRAMS)
+            if self.prices.electricity_dollars_per_joule(now) is not None:
+                if self.prices.covers_energy(name, now):
+                    asides.append(Aside.INCLUDED_ENERGY_DOLLARS)
+                else:
+                    components.append(Component.ENERGY)
+        if self.prices.capacity_dollars_per_second(name, now) is not None:
             components.append(Component.CAPACITY)
-        account.totals.open(ledger.last_model, boundaries, components)
+        return components, asides
 
-    def _book_energy(self, name: str, boundary: Given, cut: Cut, joules: float) -> None:
+    def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: float, where: Stretch) -> None:
         totals = self.accounts[name].totals
-        phase = _phase(cut)
-        totals.give(boundary, cut.model, phase, joules * (self.pue(boundary) if boundary is Given.FACILITY else 1.0))
+        given = self.prices.facility_joules(boundary, where) if boundary is Given.FACILITY else joules
+        for phase, part in segment.parts(given):
+            totals.give(boundary, segment.model, phase, part)
         if boundary is Given.HOST and not self.attribution.keys(name, Given.FACILITY):
-            totals.give(Given.FACILITY, cut.model, phase, joules * self.pue(boundary))
-        if self.plan.prices.electricity_dollars_per_joule is not None and boundary is self.energy_basis(name):
-            totals.charge(Component.ENERGY, cut.model, phase, self.energy_dollars(name, joules))
+            for phase, part in segment.parts(self.prices.facility_joules(boundary, where)):
+                totals.give(Given.FACILITY, segment.model, phase, part)
+        if boundary is self.energy_basis(name):
+            self._charge_energy(totals, segment, self.prices.energy_bill(name, boundary, where))
 
-    def _charge_capacity(self, account: ServerAccount, ledger: ServerLedger) -> None:
-        last = ledger.timeline.end_seconds
-        rate = self.capacity_dollars_per_second(account.plan.name)
+    def _charge_energy(self, totals: ServerTotals, segment: Segment, bill: EnergyBill) -> None:
+        if bill.cost_dollars is not None:
+            for phase, dollars in segment.parts(bill.cost_dollars):
+                totals.charge(Component.ENERGY, segment.model, phase, dollars)
+        for aside, amount in bill.asides():
+            for phase, part in segment.parts(amount):
+                totals.note(aside, segment.model, phase, part)
+
+    def _charge_capacity(self, account: ServerAccount) -> None:
+        segments = account.phases.segments
         start = account.charged_until_seconds
-        account.charged_until_seconds = last
-        if start is None or rate is None:
+        account.charged_until_seconds = segments.end_seconds
+        if start is None:
             return
-        for cut in ledger.timeline.after(start):
-            account.totals.charge(Component.CAPACITY, cut.model, _phase(cut), rate * (cut.at_seconds - start))
-            start = cut.at_seconds
+        for segment in segments.after(start):
+            dollars, _ = self.prices.capacity_dollars(account.plan.name, start, segment.end_seconds)
+            for phase, part in segment.parts(dollars) if dollars is not None else ():
+                account.totals.charge(Component.CAPACITY, segment.model, phase, part)
+            start = segment.end_seconds
 
     # Window
 
@@ -162,6 +236,7 @@ class Books:
             # all boundaries of a window cover the same time: a meter that joins begins a new one
             account.measured = measured
             account.window.clear()
+            account.phase_window.clear()
             account.last_cut = None
         for cut in ledger.timeline.after(account.seen_until_seconds):
             if cut.read:
@@ -178,57 +253,97 @@ class Books:
         tallies = last.tallies if last else {}
         if before is not None and cut.at_seconds - before.at_seconds <= ledger.max_gap_seconds:
             tallies = self._tallies(account.plan.name, tallies, before, cut)
-        account.window.append(Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight))
+        edges = self._edge_errors(account.plan.name, cut)
+        point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight, edges)
+        account.window.append(point)
+        account.phase_window.offer(last, point)
+        self.responses.add(account.plan.name, point)
         account.last_cut = cut
+
+    def _edge_errors(self, name: str, cut: Cut) -> Mapping[str, EdgeError]:
+        errors: dict[str, EdgeError] = {}
+        for boundary in MEASURED:
+            if self.attribution.keys(name, boundary):
+                edge = self.attribution.edge_errors(name, boundary, cut.at_seconds)
+                errors[boundary] = edge.with_uncertain_instant(cut.uncertainty_seconds)
+        basis = self.energy_basis(name)
+        if basis is not None and basis is not Given.GPU:
+            errors[Given.FACILITY] = errors[basis].times(self.prices.pue(basis, cut.at_seconds))
+        return errors
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
         start, end = before.at_seconds, cut.at_seconds
         seconds = end - start
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
         joules: dict[str, float | None] = {TOKENS: 0.0}
+        errors: dict[str, EnergySums] = {}
         for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
                 joules[boundary] = self.attribution.given_joules(name, boundary, start, end)
+                errors[boundary] = self.attribution.interval_errors(name, boundary, start, end)
         basis = self.energy_basis(name)
-        energy = joules.get(basis) if basis else None
-        if energy is not None and basis is not Given.GPU:
-            joules[Given.FACILITY] = energy * self.pue(basis)
+        measured = joules.get(basis) if basis else None
+        if basis is not None and basis is not Given.GPU and measured is not None:
+            facility = self.prices.facility_joules_between(basis, start, end, self._given(name, basis))
+            joules[Given.FACILITY] = facility
+            errors[Given.FACILITY] = errors[basis].times((facility or 0.0) / (measured or 1.0))
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
-                updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens)
-        dollars = self._interval_dollars(name, seconds, energy)
+                updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens, errors.get(key, NO_ERRORS))
+        dollars = self._interval_dollars(name, start, end)
         if dollars is not None:
             updated[COST] = updated.get(COST, Tally()).plus(seconds, 0.0, dollars, tokens)
         return updated
 
-    def _interval_dollars(self, name: str, seconds: float, energy: float | None) -> float | None:
-        """Capacity and energy dollars of an interval; None where nothing is priced or a priced part is unmeasured.
+    def _given(self, name: str, boundary: Given) -> JoulesBetween:
+        return lambda start, end: self.attribution.given_joules(name, boundary, start, end)
 
-        `energy`: joules at the energy basis.
-        """
-        rate = self.capacity_dollars_per_second(name)
-        capacity = self.accounts[name].plan.capacity
-        if rate is None and capacity is not None:
-            return None  # priced by GPU, and its GPUs are not known yet
-        covered = capacity is not None and capacity.includes_electricity
-        if covered or self.plan.prices.electricity_dollars_per_joule is None:
-            return None if rate is None else rate * seconds
-        return None if energy is None else (rate or 0.0) * seconds + self.energy_dollars(name, energy)
+    def _interval_dollars(self, name: str, start_seconds: float, end_seconds: float) -> float | None:
+        """Capacity and energy dollars of an interval; None where nothing is priced or a priced part is unknown."""
+        has_capacity = self.accounts[name].plan.capacity is not None
+        pays_energy = self.plan.prices.electricity_dollars_per_joule is not None
+        if not has_capacity and not pays_energy:
+            return None
+        dollars = 0.0
+        if has_capacity:
+            capacity, whole = self.prices.capacity_dollars(name, start_seconds, end_seconds)
+            if capacity is None or not whole:
+                return None  # its price or its GPUs were not known all the time
+            dollars += capacity
+        if pays_energy:
+            basis = self.energy_basis(name)
+            given = self._given(name, basis) if basis else _nothing_measured
+            energy = self.prices.net_energy_dollars(name, basis or Given.GPU, start_seconds, end_seconds, given)
+            if energy is None:
+                return None
+            dollars += energy
+        return dollars
 
     def window_sums(self, name: str, now_seconds: float) -> WindowSums | None:
         """Sums over the live window of a server; None before two token readings span one."""
-        paces = [self.plan.pace(self.ledger.curves[key].meter.source) for key in self._all_keys(name)]
-        lag = max((pace.period_seconds + pace.timeout_seconds for pace in paces), default=0.0)
-        return self.accounts[name].window.sums(now_seconds - lag - 2 * self.plan.tick_seconds)
+        return self.accounts[name].window.sums(self._fresh_until(name, now_seconds))
+
+    def phase_sums(self, name: str, now_seconds: float) -> WindowSums | None:
+        """Sums by phase over the window of the phase gauges, which ends where phases are settled."""
+        account = self.accounts[name]
+        settled = account.phases.segments.end_seconds
+        if settled is None:
+            return None
+        return account.phase_window.sums(min(self._fresh_until(name, now_seconds), settled))
+
+    def _fresh_until(self, name: str, now_seconds: float) -> float:
+        """Instant up to which readings of a server and its meters should have come by now."""
+        curves = [self.ledger.curves[key] for key in self._all_keys(name)]
+        lag = max((self.attribution.patience_seconds(curve) for curve in curves), default=0.0)
+        return now_seconds - lag - 2 * self.plan.tick_seconds
 
     def _all_keys(self, name: str) -> tuple[DeviceKey, ...]:
         return tuple(key for boundary in MEASURED for key in self.attribution.keys(name, boundary))
 
 
-def _phase(cut: Cut) -> Phase:
-    """Phase of an interval's energy and dollars: at rest, or not split."""
-    return Phase.IDLE if cut.idle else Phase.UNSPLIT
+def _nothing_measured(_start_seconds: float, _end_seconds: float) -> None:
+    """Energy of a server without any meter."""
 
 
 def tokens_of(tally: Tally, model: str) -> TokenState:

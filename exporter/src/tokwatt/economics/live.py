@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tokwatt.economics.books import Books, tokens_of
-from tokwatt.economics.plan import ResponsePlan
+from tokwatt.economics.history import summed
+from tokwatt.economics.responses import Measured, PerResponse
 from tokwatt.economics.window import COST, TOKENS, Tally, WindowSums
 from tokwatt.snapshot import BoundaryWindow, Given, LiveWindow, ModelWindow
 
@@ -25,14 +26,16 @@ def live_window(books: Books, name: str, now_seconds: float) -> LiveWindow | Non
         # power is what it is; what was made with it is not known
         trusted = {key: replace(tally, tokens={}) for key, tally in trusted.items()}
     measured = [boundary for boundary in Given if boundary in sums.sums]
+    response = books.responses.per_response(
+        Measured(name, sums, {key: summed(tally) for key, tally in trusted.items()}),
+    )
     return LiveWindow(
         start_seconds=sums.start_seconds,
         end_seconds=sums.end_seconds,
         covered_seconds=sums.sums[TOKENS].seconds if TOKENS in sums.sums else 0.0,
         boundaries=tuple(_boundary(sums, trusted, boundary) for boundary in measured),
         models=tuple(
-            _model(model, trusted, with_ratios=with_ratios, response=books.accounts[name].plan.response)
-            for model, with_ratios in _rows(sums)
+            _model(model, trusted, with_ratios=with_ratios, response=response) for model, with_ratios in _rows(sums)
         ),
     )
 
@@ -50,18 +53,22 @@ def _rows(sums: WindowSums) -> list[tuple[str, bool]]:
 
 def _boundary(sums: WindowSums, trusted: Mapping[str, Tally], boundary: Given) -> BoundaryWindow:
     tally = trusted.get(boundary)
-    return BoundaryWindow(boundary, sums.coverage_ratio(boundary), tally.joules / tally.seconds if tally else None)
+    return BoundaryWindow(
+        boundary,
+        coverage_ratio=sums.coverage_ratio(boundary),
+        power_watts=tally.joules / tally.seconds if tally else None,
+        error_ratio=sums.error_ratios.get(boundary) if tally else None,
+    )
 
 
-def _model(
-    model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, response: ResponsePlan | None
-) -> ModelWindow:
+def _model(model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, response: PerResponse | None) -> ModelWindow:
     tokens = trusted.get(TOKENS)
     of_time = tokens_of(tokens, model) if tokens else None
     seconds = tokens.seconds if tokens else 0.0
     ratios = trusted if with_ratios else {}
     energy = {boundary: ratios[boundary] for boundary in Given if boundary in ratios and ratios[boundary].joules > 0}
     cost = ratios.get(COST)
+    whole = response if with_ratios else None
     paid = cost if cost is not None and cost.dollars > 0 else None
     return ModelWindow(
         model=model,
@@ -71,8 +78,9 @@ def _model(
         processed_tokens_per_joule=_ratios(energy, model, processed=True),
         output_tokens_per_dollar=_per(_tokens(paid, model, processed=False), paid.dollars) if paid else None,
         processed_tokens_per_dollar=_per(_tokens(paid, model, processed=True), paid.dollars) if paid else None,
-        response_cost_dollars=_response_cost(paid, model, response),
-        response_energy_joules=_response_energy(energy, model, response),
+        response_cost_dollars=whole.cost_dollars if whole else None,
+        response_energy_joules=whole.energy_joules if whole else {},
+        response_terms=whole.terms if whole else None,
     )
 
 
@@ -93,24 +101,3 @@ def _ratios(energy: Mapping[Given, Tally], model: str, *, processed: bool) -> di
         boundary: _per(_tokens(tally, model, processed=processed), tally.joules) for boundary, tally in energy.items()
     }
     return {boundary: ratio for boundary, ratio in ratios.items() if ratio is not None}
-
-
-def _response_cost(cost: Tally | None, model: str, response: ResponsePlan | None) -> float | None:
-    """Cost per meaningful response: Et * A * Ct + Pt * Cp, where Et * Ct is the window's dollars per response."""
-    if cost is None or response is None:
-        return None
-    responses = tokens_of(cost, model).responses
-    if not responses:
-        return None
-    return cost.dollars / responses * response.attempts + response.support_tokens * response.support_dollars_per_token
-
-
-def _response_energy(energy: Mapping[Given, Tally], model: str, response: ResponsePlan | None) -> dict[Given, float]:
-    if response is None:
-        return {}
-    counted = {boundary: tokens_of(tally, model).responses for boundary, tally in energy.items()}
-    return {
-        boundary: energy[boundary].joules / responses * response.attempts
-        for boundary, responses in counted.items()
-        if responses
-    }

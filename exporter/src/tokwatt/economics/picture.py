@@ -10,7 +10,9 @@ from tokwatt.economics.books import Books
 from tokwatt.economics.host_rest import HostRest, host_rest
 from tokwatt.economics.live import live_window
 from tokwatt.economics.ownership import Ownership
+from tokwatt.economics.phases.live import phase_live
 from tokwatt.economics.plan import ServerPlan
+from tokwatt.economics.response_notes import response_notes
 from tokwatt.ledger.ledger import DeviceKey
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
 from tokwatt.readings import Boundary, Meter, Method, Quantity, ServerReading
@@ -59,10 +61,16 @@ def _host_rests(books: Books, now_seconds: float, down: frozenset[str]) -> dict[
     }
 
 
-def price_snapshot(books: Books) -> PriceSnapshot:
+def price_snapshot(books: Books, now_seconds: float) -> PriceSnapshot:
     """Prices in force."""
-    prices = books.plan.prices
-    return PriceSnapshot(prices.electricity_dollars_per_joule, prices.pue, prices.outlet_pue)
+    prices = books.prices
+    return PriceSnapshot(
+        electricity_dollars_per_joule=prices.electricity_dollars_per_joule(now_seconds),
+        pue_ratio=prices.pue(Given.HOST, now_seconds),
+        carbon_grams_per_joule=prices.carbon_grams_per_joule(now_seconds),
+        electricity_configured=books.plan.prices.electricity_dollars_per_joule is not None,
+        outlet_pue_ratio=prices.pue(Given.FACILITY, now_seconds),
+    )
 
 
 def _server(books: Books, server: ServerPlan, now_seconds: float, rests: Mapping[str, HostRest]) -> ServerSnapshot:
@@ -84,12 +92,15 @@ def _server(books: Books, server: ServerPlan, now_seconds: float, rests: Mapping
         window=live_window(books, server.name, now_seconds),
         requests_running=reading.requests_running if reading and answered else None,
         requests_waiting=reading.requests_waiting if reading and answered else None,
-        capacity_dollars_per_second=books.capacity_dollars_per_second(server.name),
-        capacity_includes_electricity=bool(server.capacity and server.capacity.includes_electricity),
+        capacity_dollars_per_second=books.prices.capacity_dollars_per_second(server.name, now_seconds),
+        capacity_includes_electricity=books.prices.covers_energy(server.name, now_seconds),
         gpus=owned_gpus(books.attribution.ownership, server.name),
         gpus_found_by=_found_by(books, server),
         energy_basis=books.energy_basis(server.name),
-        notes=_notes(books, server, rests),
+        phase_method=books.accounts[server.name].phases.splitter.method,
+        phase_live=phase_live(books, server.name, now_seconds),
+        meaningful_responses=_meaningful(books, server),
+        notes=(*_notes(books, server, rests), *response_notes(books, server)),
     )
 
 
@@ -127,6 +138,11 @@ def _found_by(books: Books, server: ServerPlan) -> str:
     return found.how if found is not None else ""
 
 
+def _meaningful(books: Books, server: ServerPlan) -> float | None:
+    curve = books.ledger.counts.get(server.response.meaningful) if server.response else None
+    return curve.total if curve else None
+
+
 def _notes(books: Books, server: ServerPlan, rests: Mapping[str, HostRest]) -> tuple[str, ...]:
     """Explain what is absent, and what to configure."""
     ownership = books.attribution.ownership
@@ -136,6 +152,9 @@ def _notes(books: Books, server: ServerPlan, rests: Mapping[str, HostRest]) -> t
     notes += _notes_on_sharing(books, server.name)
     notes += [rests[host].note for _, host in hosts if rests[host].note]
     notes += _notes_on_energy(books, server.name)
+    unsplit = books.accounts[server.name].phases.splitter.reason
+    if unsplit:
+        notes.append(f"energy is not split between prefill and decode: {unsplit}")
     if server.capacity is None and books.plan.prices.electricity_dollars_per_joule is None:
         notes.append("no price is configured, so tokens per dollar are absent: set `prices`")
     elif server.capacity is None:

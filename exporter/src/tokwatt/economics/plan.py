@@ -34,21 +34,38 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True)
+class Fed:
+    """A price that a price source says, and may change while running."""
+
+    source: str  # its name
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """Price of having the hardware, whether it works or not."""
 
-    dollars_per_second: float
+    dollars_per_second: float | Fed
     per_gpu: bool  # True: for each GPU the server owns
-    includes_electricity: bool = False  # a lease that covers power: energy dollars are shown, never added to ratios
+    includes_electricity: bool = False  # a lease that covers power: what it is worth is shown, never added
 
 
 @dataclass(frozen=True, slots=True)
 class ResponsePlan:
-    """Terms of cost and energy per meaningful response that are configured and not measured."""
+    """What a meaningful response takes: terms that are configured, and where the others are measured."""
 
-    attempts: float = 1.0  # mean attempts per meaningful response
-    support_tokens: float = 0.0  # pre- and post-processing tokens per response
+    attempts: float = 1.0  # mean attempts per meaningful response; not used where they are measured
+    support_tokens: float = 0.0  # pre- and post-processing tokens per response of services that are not measured
     support_dollars_per_token: float = 0.0
+    meaningful: str = ""  # source that counts meaningful responses; "": none, attempts are configured
+    support: tuple[str, ...] = ()  # servers that do pre- and post-processing for these responses
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """How a server's busy energy is split between prefill and decode."""
+
+    method: str = "auto"  # auto, fit, counters, weights, none; a prefill-only or decode-only server needs none of them
+    decode_to_prefill: float | None = None  # weights: energy of a decoded token / energy of a computed prompt token
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,7 @@ class ServerPlan:
     hosts: tuple[str, ...] | None = None  # host meters, or devices of theirs, whose energy it shares; None: all
     outlets: tuple[str, ...] | None = None  # outlet meters, or devices of theirs, that feed it; None: all
     role: str = "both"
+    phases: PhasePlan = PhasePlan()
     labels: Mapping[str, str] = field(default_factory=dict)
     capacity: Capacity | None = None
     response: ResponsePlan | None = None
@@ -71,11 +89,12 @@ class ServerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Electricity and what surrounds it."""
+    """Electricity and what surrounds it. None: not configured."""
 
-    electricity_dollars_per_joule: float | None = None
+    electricity_dollars_per_joule: float | Fed | None = None
     pue: float = 1.0  # facility energy / host energy, for servers without an outlet meter
     outlet_pue: float = 1.0  # facility energy / outlet energy, for servers with one
+    carbon_grams_per_joule: float | Fed | None = None
 
 
 @dataclass(frozen=True, slots=True)

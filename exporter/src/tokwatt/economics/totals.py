@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tokwatt.snapshot import Component, Given, Phase, PhaseTotals
+from tokwatt.snapshot import Aside, Component, Given, Phase, PhaseTotals
 
 
 @dataclass(slots=True)
 class PhaseAccount:
-    """Joules and dollars of one phase of one model."""
+    """Joules, dollars and what goes with them of one phase of one model."""
 
     joules: dict[Given, float] = field(default_factory=dict)
     dollars: dict[Component, float] = field(default_factory=dict)
+    aside: dict[Aside, float] = field(default_factory=dict)
 
 
 class ServerTotals:
@@ -30,14 +31,23 @@ class ServerTotals:
             self._accounts[key] = PhaseAccount()
         return self._accounts[key]
 
-    def open(self, model: str, boundaries: Iterable[Given], components: Iterable[Component]) -> None:
+    def open(
+        self,
+        model: str,
+        phases: Iterable[Phase],
+        boundaries: Iterable[Given],
+        components: Iterable[Component],
+        asides: Iterable[Aside] = (),
+    ) -> None:
         """Begin the rows of a model at 0, so that a `rate()` over them misses nothing of their first interval."""
-        for phase in (Phase.IDLE, Phase.UNSPLIT):
+        for phase in phases:
             account = self._account(model, phase)
             for boundary in boundaries:
                 account.joules.setdefault(boundary, 0.0)
             for component in components:
                 account.dollars.setdefault(component, 0.0)
+            for aside in asides:
+                account.aside.setdefault(aside, 0.0)
 
     def give(self, boundary: Given, model: str, phase: Phase, joules: float) -> None:
         """Add energy of a boundary."""
@@ -49,10 +59,15 @@ class ServerTotals:
         account = self._account(model, phase).dollars
         account[component] = account.get(component, 0.0) + dollars
 
+    def note(self, aside: Aside, model: str, phase: Phase, amount: float) -> None:
+        """Add to what is counted beside the cost."""
+        account = self._account(model, phase).aside
+        account[aside] = account.get(aside, 0.0) + amount
+
     def rows(self) -> tuple[PhaseTotals, ...]:
         """Return immutable copies, one per model and phase."""
         return tuple(
-            PhaseTotals(model, phase, dict(account.joules), dict(account.dollars))
+            PhaseTotals(model, phase, dict(account.joules), dict(account.dollars), dict(account.aside))
             for (model, phase), account in sorted(self._accounts.items())
         )
 

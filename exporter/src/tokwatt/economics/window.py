@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from tokwatt.economics.error import NO_ERRORS, EdgeError, EnergySums, error_ratio, sum_of
 from tokwatt.ledger.tokens import TokenState
 
-# Moving an edge of the window by one second is worth this much less uncertainty about the instant of a token reading.
-# Bursts make an edge's uncertainty an error of the ratio; the window's exact length does no harm, as it is stated.
-UNCERTAINTY_PER_SECOND_MOVED = 0.02
+# Moving an edge of the window by one second is worth this much less blur (seconds at the power of the edge).
+# An edge's blur is an error of every ratio; the window's exact length does no harm, as it is stated.
+BLUR_PER_SECOND_MOVED = 0.002
 
 # An at-finish counter may widen a window up to this many times its configured length; requests that last longer leave
 # the tokens of the window unknown.
@@ -43,21 +44,36 @@ class Tally:
     joules: float = 0.0
     dollars: float = 0.0
     tokens: Mapping[str, TokenState] = field(default_factory=dict)  # by model
+    errors: EnergySums = NO_ERRORS  # of the joules
 
-    def plus(self, seconds: float, joules: float, dollars: float, tokens: Mapping[str, TokenState]) -> Tally:
+    def plus(
+        self,
+        seconds: float,
+        joules: float,
+        dollars: float,
+        tokens: Mapping[str, TokenState],
+        errors: EnergySums = NO_ERRORS,
+    ) -> Tally:
         """Return the tally with one more interval."""
         merged = dict(self.tokens)
         for model, step in tokens.items():
             merged[model] = _add(merged.get(model), step)
-        return Tally(self.seconds + seconds, self.joules + joules, self.dollars + dollars, merged)
+        return Tally(
+            self.seconds + seconds,
+            self.joules + joules,
+            self.dollars + dollars,
+            merged,
+            sum_of((self.errors, errors)),
+        )
 
     def minus(self, earlier: Tally) -> Tally:
         """Sums of the intervals between two points."""
         return Tally(
             seconds=self.seconds - earlier.seconds,
             joules=max(0.0, self.joules - earlier.joules),
-            dollars=max(0.0, self.dollars - earlier.dollars),
+            dollars=self.dollars - earlier.dollars,  # below 0 where electricity had a negative price
             tokens={model: _without(state, earlier.tokens.get(model)) for model, state in self.tokens.items()},
+            errors=self.errors.minus(earlier.errors),
         )
 
 
@@ -122,6 +138,7 @@ class Point:
     tallies: Mapping[str, Tally]  # by boundary name, TOKENS and COST
     edge: bool = True  # False: between two finishes of a server that counts output tokens when a request ends
     in_flight: float | None = None  # running requests of such a server; None: it counts tokens as they are made
+    errors: Mapping[str, EdgeError] = field(default_factory=dict)  # of the energy up to here, by boundary name
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +150,7 @@ class WindowSums:
     nominal_start_seconds: float
     nominal_end_seconds: float
     sums: Mapping[str, Tally]
+    error_ratios: Mapping[str, float]  # half-width of the 90 % interval of each boundary's energy
     tokens_known: bool = (
         True  # False: its edges are not finishes, so an at-finish counter's tokens are not of this time
     )
@@ -156,7 +174,7 @@ class Window:
 
     def __init__(self, window_seconds: float, tick_seconds: float) -> None:
         self._window_seconds = window_seconds
-        self._slack_seconds = min(2.5 * tick_seconds, 0.1 * window_seconds)
+        self._slack_seconds = min(2.5 * tick_seconds, 0.25 * window_seconds)
         self._keep_seconds = window_seconds + 2 * self._slack_seconds + 2 * tick_seconds
         self._widest_seconds = WIDEST_WINDOWS * window_seconds
         self._points: deque[Point] = deque()
@@ -232,15 +250,25 @@ class Window:
 def _sums(start: Point, end: Point, overdue_seconds: float, nominal_start_seconds: float) -> WindowSums | None:
     if start.at_seconds >= end.at_seconds:
         return None
+    sums = {name: tally.minus(start.tallies.get(name, Tally())) for name, tally in end.tallies.items()}
     return WindowSums(
         start_seconds=start.at_seconds,
         end_seconds=end.at_seconds,
         nominal_start_seconds=nominal_start_seconds,
         nominal_end_seconds=end.at_seconds + overdue_seconds,
-        sums={name: tally.minus(start.tallies.get(name, Tally())) for name, tally in end.tallies.items()},
+        sums=sums,
+        error_ratios={
+            name: error_ratio(sums[name].joules, sums[name].errors, start.errors.get(name, EdgeError()), edge)
+            for name, edge in end.errors.items()
+            if name in sums and sums[name].joules > 0
+        },
     )
 
 
 def _edge_cost(point: Point, target_seconds: float) -> float:
+    """Joules by which an edge here may be wrong, or seconds where no energy is measured."""
     moved = abs(point.at_seconds - target_seconds)
-    return point.uncertainty_seconds + UNCERTAINTY_PER_SECOND_MOVED * moved
+    finest = next(iter(point.errors.values()), None)
+    if finest is None or finest.watts <= 0:
+        return point.uncertainty_seconds + BLUR_PER_SECOND_MOVED * moved
+    return math.sqrt(finest.variance) + finest.watts * BLUR_PER_SECOND_MOVED * moved

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from tokwatt.ledger.line import Line
 from tokwatt.readings import EnergyCounter, EnergyReading, Meter, PowerSample
 
+MEMORY_WEIGHT = 0.15  # of the newest interval in running means of how restless the power is
+
+
+SLOW_MEMORY_WEIGHT = 0.03  # of the newest sample in what tells one kind of load from another
+FADE = 0.95  # of the longest pause between two readings, from one reading to the next
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -16,6 +22,34 @@ class Span:
 
     start_seconds: float
     end_seconds: float
+
+
+@dataclass(slots=True)
+class Scatter:
+    """How far samples of a power gauge lie from the straight line between their neighbours: running means in W^2.
+
+    Per interval of s seconds a trapezoid misses, in variance (s x distance)^2 times
+    - 2/3 where the power forgets itself between two samples: distance^2 is then 3/4 of the squared change;
+    - 1/6 where it wanders (a random walk): distance^2 is half of the squared change.
+    """
+
+    distance: float = 0.0
+    slow_distance: float = 0.0
+    slow_change: float = 0.0
+
+    def add(self, distance: float, change: float) -> None:
+        """Take the squared distance and the squared change of the newest sample."""
+        self.distance += MEMORY_WEIGHT * (distance - self.distance)
+        self.slow_distance += SLOW_MEMORY_WEIGHT * (distance - self.slow_distance)
+        self.slow_change += SLOW_MEMORY_WEIGHT * (change - self.slow_change)
+
+    @property
+    def missed_square_watts(self) -> float:
+        """Variance of the mean power of an interval, as the trapezoid has it."""
+        if self.slow_change <= 0:
+            return 0.0
+        part = 1 / 6 + 2 * (self.slow_distance / self.slow_change - 1 / 2)
+        return self.distance * min(2 / 3, max(1 / 6, part))
 
 
 class EnergyCurve:
@@ -28,7 +62,21 @@ class EnergyCurve:
     - a power gauge is integrated by trapezoid between samples and never across a gap.
     """
 
-    __slots__ = ("_gaps", "_last", "gap_seconds", "line", "max_gap_seconds", "meter", "orphaned", "resets")
+    __slots__ = (
+        "_before_last",
+        "_gaps",
+        "_scatter",
+        "gap_seconds",
+        "last",
+        "line",
+        "max_gap_seconds",
+        "meter",
+        "missed",
+        "orphaned",
+        "pause_seconds",
+        "resets",
+        "unrest",
+    )
 
     def __init__(self, first: EnergyReading, max_gap_seconds: float) -> None:
         self.meter: Meter = first.meter
@@ -37,30 +85,41 @@ class EnergyCurve:
         self.orphaned = False
         self.resets = 0
         self.gap_seconds = 0.0
-        self._last = first
+        self.last = first
+        self.missed = Line(first.at_seconds, 0.0)  # variance, J^2, of what a gauge missed between its samples
+        self._before_last: PowerSample | None = None
+        self._scatter = Scatter()
+        self.pause_seconds = 0.0  # usual time between two readings, the longest of late
+        self.unrest = 0.0  # W^2: running mean of the squared change of power from one interval to the next
         self._gaps: list[Span] = []
 
     def add(self, reading: EnergyReading) -> bool:
         """Take the next reading. False if it was ignored: not newer than the last one, or not a finite amount."""
         amount = reading.joules if isinstance(reading, EnergyCounter) else reading.watts
-        if reading.at_seconds <= self._last.at_seconds or not math.isfinite(amount) or amount < 0:
+        if reading.at_seconds <= self.last.at_seconds or not math.isfinite(amount) or amount < 0:
             return False
         joules = self._difference(reading)
-        gap = reading.at_seconds - self._last.at_seconds > self.max_gap_seconds
+        gap = reading.at_seconds - self.last.at_seconds > self.max_gap_seconds
         if gap:
-            self.gap_seconds += reading.at_seconds - self._last.at_seconds
+            self.gap_seconds += reading.at_seconds - self.last.at_seconds
         if gap or joules is None:
-            self._gaps.append(Span(self._last.at_seconds, reading.at_seconds))
+            self._gaps.append(Span(self.last.at_seconds, reading.at_seconds))
             del self._gaps[:-64]
         self.line.append(reading.at_seconds, self.line.end_value + (joules or 0.0))
+        self._note_missed(reading, joules)
+        if not gap:
+            self.pause_seconds = max(reading.at_seconds - self.last.at_seconds, FADE * self.pause_seconds)
+        if not gap and joules is not None:
+            piece = self.line.piece(reading.at_seconds)
+            self.unrest += MEMORY_WEIGHT * ((piece.slope - piece.slope_before) ** 2 - self.unrest)
         self.meter = reading.meter
         self.orphaned = False
-        self._last = reading
+        self.last = reading
         return True
 
     def _difference(self, reading: EnergyReading) -> float | None:
         """Joules since the last reading; None if they are unknown."""
-        last = self._last
+        last = self.last
         if isinstance(reading, EnergyCounter) and isinstance(last, EnergyCounter):
             if reading.joules >= last.joules:
                 return reading.joules - last.joules
@@ -75,9 +134,29 @@ class EnergyCurve:
             return 0.5 * (reading.watts + last.watts) * seconds
         return None  # the meter changed its kind: a new baseline
 
+    def _note_missed(self, reading: EnergyReading, joules: float | None) -> None:
+        """Estimate from the samples' own scatter what a trapezoid misses between two samples of a gauge."""
+        last, before = self.last, self._before_last
+        self._before_last = last if isinstance(last, PowerSample) and joules is not None else None
+        if not isinstance(reading, PowerSample) or not isinstance(last, PowerSample):
+            return
+        seconds = reading.at_seconds - last.at_seconds
+        if before is not None and joules is not None:
+            part = (last.at_seconds - before.at_seconds) / (reading.at_seconds - before.at_seconds)
+            distance = last.watts - (before.watts + part * (reading.watts - before.watts))
+            self._scatter.add(distance * distance, (reading.watts - last.watts) ** 2)
+        unseen = max(0.0, 1 - reading.averaged_over_seconds / seconds)
+        variance = self._scatter.missed_square_watts * seconds * seconds * unseen
+        self.missed.append(reading.at_seconds, self.missed.end_value + variance)
+
     def orphan(self) -> None:
         """Give up the source: the next reading of any source takes the device over."""
         self.orphaned = True
+
+    def forget_before(self, at_seconds: float) -> None:
+        """Drop what is not needed to evaluate instants >= `at_seconds`."""
+        self.line.forget_before(at_seconds)
+        self.missed.forget_before(at_seconds)
 
     def vouched(self, start_seconds: float, end_seconds: float) -> bool:
         """Whether readings vouch for every second of (start, end]."""

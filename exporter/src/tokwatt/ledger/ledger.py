@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from tokwatt.ledger.counts import CountCurve
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.server import ServerLedger
-from tokwatt.readings import Boundary, DeviceFailure, DeviceInfo, DuplicateDevice, Meter, PowerReading, ServerReading
+from tokwatt.readings import (
+    Boundary,
+    CountReading,
+    DeviceFailure,
+    DeviceInfo,
+    DuplicateDevice,
+    Meter,
+    PowerReading,
+    ServerReading,
+)
 
 DeviceKey = tuple[Boundary, str]
 
 
 class Ledger:
-    """Energy curves by device and ledgers by server.
+    """Energy curves by device, ledgers by server, and counts of applications by source.
 
     Exactly one source owns each (boundary, device): readings of a second one are refused, lest joules count twice.
     """
 
-    __slots__ = ("curves", "devices", "servers")
+    __slots__ = ("counts", "curves", "devices", "servers")
 
     def __init__(self) -> None:
         self.curves: dict[DeviceKey, EnergyCurve] = {}
         self.devices: dict[DeviceKey, DeviceInfo] = {}
         self.servers: dict[str, ServerLedger] = {}
+        self.counts: dict[str, CountCurve] = {}
 
     def add_power(self, reading: PowerReading, max_gap_seconds: float) -> tuple[DeviceFailure, ...]:
         """Take one pass over a power source; returns the devices that were refused because another source owns them."""
@@ -51,6 +62,21 @@ class Ledger:
     def miss_server(self, server: str, at_seconds: float, max_gap_seconds: float) -> None:
         """Record that an inference server did not answer."""
         self.server(server, max_gap_seconds).miss(at_seconds)
+
+    def add_count(self, source: str, reading: CountReading, max_gap_seconds: float) -> None:
+        """Take a reading of an application's counter."""
+        curve = self.counts.get(source)
+        if curve is None:
+            self.counts[source] = CountCurve(reading, max_gap_seconds)
+        else:
+            curve.max_gap_seconds = max_gap_seconds
+            curve.add(reading)
+
+    def begin_anew(self, sources: Iterable[str]) -> None:
+        """After a reload: what these sources count from now on is another counter."""
+        for source in sources:
+            if source in self.counts:
+                self.counts[source].begin_anew()
 
     def server(self, name: str, max_gap_seconds: float) -> ServerLedger:
         """Ledger of a server, opened on first use."""

@@ -3,6 +3,27 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The straight piece that holds an instant, with its slope and those of its neighbours.
+
+    `slope_before` of the first piece is its own; `slope_after` of the last one is None: not known yet.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    slope: float
+    slope_before: float
+    slope_after: float | None
+
+    def slope_near(self, part: float) -> float:
+        """Slope to expect at a part (0 to 1) of the piece: at its ends, the mean of the two pieces that meet."""
+        after = self.slope if self.slope_after is None else self.slope_after
+        at_start, at_end = (self.slope_before + self.slope) / 2, (self.slope + after) / 2
+        return at_start + part * (at_end - at_start)
 
 
 class Line:
@@ -49,6 +70,26 @@ class Line:
         # clamped: rounding must never carry a value past the point that bounds it
         return min(v1, v0 + (v1 - v0) * ((at_seconds - t0) / (t1 - t0)))
 
+    def piece(self, at_seconds: float) -> Piece:
+        """Return the piece around an instant; the first or last one outside of the remembered span."""
+        last = len(self._times) - 1
+        right = min(max(bisect_right(self._times, at_seconds), 1), max(last, 1))
+        slope = self._slope(right)
+        return Piece(
+            start_seconds=self._times[right - 1],
+            end_seconds=self._times[min(right, last)],
+            slope=slope,
+            slope_before=self._slope(right - 1) if right > 1 else slope,
+            slope_after=self._slope(right + 1) if right < last else None,
+        )
+
+    def _slope(self, right: int) -> float:
+        """Slope of the piece that ends at a point; 0 where there is only one point."""
+        if right >= len(self._times):
+            return 0.0
+        rise = self._values[right] - self._values[right - 1]
+        return rise / (self._times[right] - self._times[right - 1])
+
     def points_between(self, after_seconds: float, until_seconds: float) -> list[float]:
         """Return the instants of the points in the half-open span (after, until]."""
         times = self._times
@@ -60,3 +101,16 @@ class Line:
         if drop > 16:  # in batches: a slice per tick would cost more than the memory it saves
             del self._times[:drop]
             del self._values[:drop]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a line of joules, between two instants."""
+
+    line: Line
+    start_seconds: float
+    end_seconds: float
+
+    def joules(self, start_seconds: float, end_seconds: float) -> float:
+        """Energy between two instants of it."""
+        return self.line.at(end_seconds) - self.line.at(start_seconds)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from tokwatt.ledger.timeline import Cut, Timeline
 from tokwatt.ledger.tokens import TokenAccount
+from tokwatt.ledger.work import WorkAccount
 from tokwatt.readings import Quantity, ServerReading
 
 
 class ServerLedger:
     """Turns readings and missed readings of one server into totals and cuts."""
 
-    __slots__ = ("account", "gap_seconds", "last_model", "last_read", "max_gap_seconds", "timeline")
+    __slots__ = ("account", "gap_seconds", "last_model", "last_read", "max_gap_seconds", "timeline", "work")
 
     def __init__(self, max_gap_seconds: float) -> None:
         self.max_gap_seconds = max_gap_seconds
         self.account = TokenAccount()
+        self.work = WorkAccount()
         self.timeline = Timeline()
         self.last_read: ServerReading | None = None
         self.last_model = ""
@@ -28,7 +30,9 @@ class ServerLedger:
         previous = self.last_read
         missed_between = previous is not None and end is not None and end > previous.at_seconds
         gap = previous is not None and reading.at_seconds - previous.at_seconds > self.max_gap_seconds
-        moved = self.account.add(reading, uninterrupted=previous is not None and not missed_between and not gap)
+        uninterrupted = previous is not None and not missed_between and not gap
+        moved = self.account.add(reading, uninterrupted=uninterrupted)
+        self.work.add(reading, uninterrupted=uninterrupted)
         models = {sample.model for sample in reading.counters}
         self.last_model = models.pop() if len(models) == 1 else ""
         at_rest = _at_rest(reading)
@@ -46,6 +50,10 @@ class ServerLedger:
                 uncertainty_seconds=reading.uncertainty_seconds,
                 edge=not reading.output_at_finish or at_rest or Quantity.OUTPUT in moved,
                 in_flight=(reading.requests_running or 0.0) if reading.output_at_finish else None,
+                work=self.work.states(reading, self.account.models),
+                kv_tokens=reading.kv_tokens,
+                running=reading.requests_running,
+                waiting=reading.requests_waiting,
             )
         )
         self.last_read = reading

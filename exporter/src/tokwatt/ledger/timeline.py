@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokwatt.ledger.tokens import TokenState
+from tokwatt.readings import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Cut:
     uncertainty_seconds: float = 0.0
     edge: bool = True  # a window may begin or end here: an at-finish counter just moved, or counts as tokens are made
     in_flight: float | None = None  # requests whose tokens are not counted before they end; None: counted as made
+    work: Mapping[Work, float] = field(default_factory=dict)  # totals of the kinds that the engine offers
+    kv_tokens: float | None = None  # context in the KV cache; None: not offered
+    running: float | None = None  # requests that run, that wait; None: not offered or not read
+    waiting: float | None = None
 
 
 class Timeline:
@@ -56,22 +61,6 @@ class Timeline:
     def after(self, at_seconds: float) -> list[Cut]:
         """Cuts later than an instant."""
         return self._cuts[bisect_right(self._times, at_seconds) :]
-
-    def compact_before(self, at_seconds: float) -> None:
-        """Join old neighbours that no window needs and that differ in nothing that energy is booked by.
-
-        Only a device that has not been read for long makes cuts wait: they must not pile up until it returns.
-        """
-        old = bisect_right(self._times, at_seconds)
-        if old <= 512:
-            return
-        following = [*self._cuts[1:], None]
-        self._cuts = [
-            cut
-            for number, (cut, after) in enumerate(zip(self._cuts, following, strict=True))
-            if number >= old or after is None or (cut.idle, cut.model) != (after.idle, after.model)
-        ]
-        self._times = [cut.at_seconds for cut in self._cuts]
 
     def forget_before(self, at_seconds: float) -> None:
         """Drop cuts that close intervals ending before `at_seconds`."""

@@ -11,7 +11,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from tokwatt.metrics.catalogue import CATALOGUE, Family
+from tokwatt.metrics.catalogue import CATALOGUE
+from tokwatt.metrics.family import Family
 from tokwatt.snapshot import Snapshot
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from tokwatt import __version__
 from tokwatt.metrics.sample import Sample
-from tokwatt.readings import Boundary
+from tokwatt.readings import Boundary, Precision
 from tokwatt.snapshot import Snapshot, SourceHealth
 
 
@@ -26,6 +26,7 @@ def server_info(snapshot: Snapshot) -> Iterable[Sample]:
             "role": server.role,
             "input": server.input_kind,
             "output": server.output_kind,
+            "phases": server.phase_method,
             "simulated": "true" if server.simulated else "false",
         }
         yield {**server.labels, **identity}, 1
@@ -41,7 +42,8 @@ def gpu_info(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def meter_info(snapshot: Snapshot) -> Iterable[Sample]:
-    """How each device is measured."""
+    """How each device is measured, and how finely."""
+    known = {(info.meter.boundary, info.meter.device): info.precision for info in snapshot.devices}
     for total in snapshot.meters:
         meter = total.meter
         identity = {
@@ -50,8 +52,27 @@ def meter_info(snapshot: Snapshot) -> Iterable[Sample]:
             "device": meter.device,
             "fidelity": meter.fidelity.value,
             "method": meter.method.value,
+            **_precision(known.get((meter.boundary, meter.device))),
         }
         yield identity, 1
+
+
+def _precision(declared: Precision | None) -> dict[str, str]:
+    if declared is None:
+        return {"error_ratio": "", "resolution": "", "renewed_seconds": ""}
+    steps = ((declared.resolution_joules, "J"), (declared.resolution_watts, "W"))
+    return {
+        "error_ratio": f"{declared.gain_ratio:g}",
+        "resolution": next((f"{step:g} {unit}" for step, unit in steps if step), ""),
+        "renewed_seconds": f"{declared.renewed_every_seconds:g}" if declared.renewed_every_seconds else "",
+    }
+
+
+def counter_to_power(snapshot: Snapshot) -> Iterable[Sample]:
+    """Energy counters held against the power read beside them."""
+    for info in snapshot.devices:
+        if info.counter_to_power_ratio is not None:
+            yield {"source": info.meter.source, "device": info.meter.device}, info.counter_to_power_ratio
 
 
 def _per_source(snapshot: Snapshot, pick: Callable[[SourceHealth], float | None]) -> Iterable[Sample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from tokwatt.metrics.sample import Sample
-from tokwatt.snapshot import Given, ModelWindow, Snapshot
+from tokwatt.snapshot import Given, ModelWindow, ResponseTerms, Snapshot
 
 
 def _per_model(snapshot: Snapshot, pick: Callable[[ModelWindow], float | None]) -> Iterable[Sample]:
@@ -21,6 +21,10 @@ def _per_boundary(snapshot: Snapshot, pick: Callable[[ModelWindow], Mapping[Give
         for row in server.window.models if server.window else ():
             for boundary, value in pick(row).items():
                 yield {"server": server.name, "model": row.model, "boundary": boundary.value}, value
+
+
+def _per_response(snapshot: Snapshot, pick: Callable[[ResponseTerms], float | None]) -> Iterable[Sample]:
+    return _per_model(snapshot, lambda row: pick(row.response_terms) if row.response_terms else None)
 
 
 def output_per_second(snapshot: Snapshot) -> Iterable[Sample]:
@@ -63,6 +67,31 @@ def response_energy(snapshot: Snapshot) -> Iterable[Sample]:
     return _per_boundary(snapshot, lambda row: row.response_energy_joules)
 
 
+def response_output_tokens(snapshot: Snapshot) -> Iterable[Sample]:
+    """Generated tokens per finished response."""
+    return _per_response(snapshot, lambda terms: terms.output_tokens)
+
+
+def response_attempts(snapshot: Snapshot) -> Iterable[Sample]:
+    """Finished responses per meaningful one."""
+    return _per_response(snapshot, lambda terms: terms.attempts_ratio)
+
+
+def response_support_tokens(snapshot: Snapshot) -> Iterable[Sample]:
+    """Tokens of pre- and post-processing per meaningful response."""
+    return _per_response(snapshot, lambda terms: terms.support_tokens)
+
+
+def response_support_dollars(snapshot: Snapshot) -> Iterable[Sample]:
+    """Dollars of pre- and post-processing per meaningful response."""
+    return _per_response(snapshot, lambda terms: terms.support_dollars)
+
+
+def response_support_energy(snapshot: Snapshot) -> Iterable[Sample]:
+    """Joules of the support servers per meaningful response."""
+    return _per_boundary(snapshot, lambda row: row.response_terms.support_joules if row.response_terms else {})
+
+
 def power(snapshot: Snapshot) -> Iterable[Sample]:
     """Mean measured power by boundary."""
     for server in snapshot.servers:
@@ -76,6 +105,14 @@ def coverage(snapshot: Snapshot) -> Iterable[Sample]:
     for server in snapshot.servers:
         for row in server.window.boundaries if server.window else ():
             yield {"server": server.name, "boundary": row.boundary.value}, row.coverage_ratio
+
+
+def energy_error(snapshot: Snapshot) -> Iterable[Sample]:
+    """Half-width of the 90 % interval of the window's energy by boundary, as a share of it."""
+    for server in snapshot.servers:
+        for row in server.window.boundaries if server.window else ():
+            if row.error_ratio is not None:
+                yield {"server": server.name, "boundary": row.boundary.value}, row.error_ratio
 
 
 def window_length(snapshot: Snapshot) -> Iterable[Sample]:

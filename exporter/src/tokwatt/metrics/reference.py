@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tokwatt.metrics.catalogue import CATALOGUE, Family, Kind
+from tokwatt.metrics.catalogue import CATALOGUE
+from tokwatt.metrics.family import Family, Kind
 
 _INTRO = """\
 <!-- Written by `make docs` from tokwatt.metrics.catalogue. Change those rows, not this page. -->

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from tokwatt.metrics.sample import Sample
-from tokwatt.snapshot import Given, ServerSnapshot, Snapshot, TokenTotals
+from tokwatt.snapshot import Aside, Given, ServerSnapshot, Snapshot, TokenTotals
 
 
 def _per_model(snapshot: Snapshot, pick: Callable[[TokenTotals], float | None]) -> Iterable[Sample]:
@@ -37,6 +37,13 @@ def requests(snapshot: Snapshot) -> Iterable[Sample]:
         for row in server.tokens:
             for outcome, count in row.requests.items():
                 yield {"server": server.name, "model": row.model, "outcome": outcome}, count
+
+
+def meaningful_responses(snapshot: Snapshot) -> Iterable[Sample]:
+    """Meaningful responses that applications counted."""
+    for server in snapshot.servers:
+        if server.meaningful_responses is not None:
+            yield {"server": server.name}, server.meaningful_responses
 
 
 def measured(boundary: str) -> Callable[[Snapshot], Iterable[Sample]]:
@@ -95,6 +102,19 @@ def cost(snapshot: Snapshot) -> Iterable[Sample]:
                 yield labels, dollars
 
 
+def aside(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
+    """Return the samples of what is counted beside the cost, by phase."""
+    key = Aside(name)
+
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        for server in snapshot.servers:
+            for row in server.phases:
+                if key in row.aside:
+                    yield {"server": server.name, "model": row.model, "phase": row.phase.value}, row.aside[key]
+
+    return samples
+
+
 def _priced(servers: Iterable[ServerSnapshot]) -> Iterable[Sample]:
     for server in servers:
         if server.capacity_dollars_per_second is not None:
@@ -110,6 +130,12 @@ def electricity_price(snapshot: Snapshot) -> Iterable[Sample]:
     """Electricity price."""
     price = snapshot.prices.electricity_dollars_per_joule
     return [] if price is None else [({}, price)]
+
+
+def carbon_intensity(snapshot: Snapshot) -> Iterable[Sample]:
+    """Carbon intensity of the grid."""
+    intensity = snapshot.prices.carbon_grams_per_joule
+    return [] if intensity is None else [({}, intensity)]
 
 
 def pue(snapshot: Snapshot) -> Iterable[Sample]:

@@ -80,7 +80,7 @@ class EngineCounters:
         self.output_tokens = 0  # live, step by step
         self.finished_output_tokens = 0  # added when a request ends
         self.finished: dict[Finish, int] = dict.fromkeys(Finish, 0)
-        self.sequence_steps = 0  # sum over steps of the sequences that gave a token
+        self.sequence_steps = 0  # sum over steps of the sequences in the engine, those that prefill too
         self.longest_sequence_tokens = 0
         self.prefill_seconds = 0.0  # summed over requests, which overlap
         self.decode_seconds = 0.0  # summed over requests, which overlap; added when a request ends

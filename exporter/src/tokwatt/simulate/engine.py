@@ -39,8 +39,8 @@ class _Step:
     seconds: float
     ends_at_seconds: float
     decoding: int
-    prompt_tokens: int
     prefilled: list[_Sequence]  # their prompt ends with this step
+    sequences: int  # in the engine during it, decoding or prefilling
 
 
 class Engine:
@@ -80,8 +80,15 @@ class Engine:
 
     @property
     def kv_usage_ratio(self) -> float:
-        """Part of the KV space that is reserved."""
-        return self._kv_reserved_tokens / self.machine.kv_capacity_tokens
+        """Part of the KV space that holds something, as engines show it: less than what is reserved."""
+        return self.kv_tokens / self.machine.kv_capacity_tokens
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens of context in the KV cache: of the sequences that decode, and what is computed of the prompts."""
+        prefilling = (*self._prefilling, *(self._step.prefilled if self._step else ()))
+        tokens: int = self._decoding_context_tokens + sum(sequence.prompt_done_tokens for sequence in prefilling)
+        return tokens
 
     @property
     def lock(self) -> threading.RLock:
@@ -224,7 +231,8 @@ class Engine:
             seconds *= STALL_FACTOR
         joules = dynamic_joules + self.machine.static_watts * seconds
         prefill_ratio = self.machine.prefill_ratio(prefill, StepWork(0, self._decoding, context, context), whole)
-        self._step = _Step(seconds, self._now + seconds, self._decoding, prompt_tokens, prefilled)
+        sequences = self._decoding + len(self._prefilling) + len(prefilled)
+        self._step = _Step(seconds, self._now + seconds, self._decoding, prefilled, sequences)
         total = EnergyTruth(*self._energy.last())
         self._idle_from = None
         self._energy.append(
@@ -265,9 +273,13 @@ class Engine:
         self._now = step.ends_at_seconds
         self._step = None
         counters.steps += 1
-        counters.sequence_steps += step.decoding + len(step.prefilled)
+        counters.sequence_steps += step.sequences
         counters.output_tokens += step.decoding + len(step.prefilled)
-        counters.step_tokens.observe(step.prompt_tokens + step.decoding + len(step.prefilled))
+        output_tokens = step.decoding + len(step.prefilled)
+        if output_tokens:  # vLLM observes steps that gave a token, and a prompt whole in the step that ends it
+            prompts = (sequence.request for sequence in step.prefilled)
+            computed_tokens = sum(request.prompt_tokens - request.cached_tokens for request in prompts)
+            counters.step_tokens.observe(computed_tokens + output_tokens)
         if step.decoding:
             counters.between_tokens_seconds.observe(step.seconds, step.decoding)
         self._decoding_context_tokens += step.decoding

@@ -69,8 +69,9 @@ class PciInfo:
 class SimulatedNvml:
     """Stands in for the module `pynvml`. `gain` is the sensor's gain error of a GPU, by UUID; 1 if not named.
 
-    `without_counter` names GPUs that offer no energy counter. `fail` and `heal` make a GPU, or all of NVML, answer
-    with an error code.
+    `without_counter` names GPUs that offer no energy counter. `stagger_ratio` is the part of a latch by which the
+    refreshes of one board follow those of the one before; 0: all at once. `fail` and `heal` make a GPU, or all of
+    NVML, answer with an error code.
     """
 
     NVMLError: type[Exception] = SimulatedNvmlError
@@ -97,6 +98,8 @@ class SimulatedNvml:
         gain: dict[str, float] | None = None,
         without_counter: frozenset[str] = frozenset(),
         joules_before_start: float = 1.0e6,
+        latch_seconds: float = LATCH_SECONDS,
+        stagger_ratio: float = 0.0,
     ) -> None:
         self._gpus = list(gpus)
         self._clock = clock
@@ -104,6 +107,8 @@ class SimulatedNvml:
         self._gain = dict(gain or {})
         self._without_counter = without_counter
         self._joules_before_start = joules_before_start  # a counter runs since the driver was loaded
+        self._latch_seconds = latch_seconds
+        self._stagger_ratio = stagger_ratio
         self._start_seconds = clock()
         self._failures: dict[str, int] = {}
         self._users = 0
@@ -161,6 +166,40 @@ class SimulatedNvml:
         slot = f"{FIRST_BUS + self._checked(handle).index * 0x11:02X}:00.0"
         return PciInfo(f"00000000:{slot}", f"0000:{slot}")
 
+    def nvmlDeviceGetHandleByUUID(self, uuid: str, /) -> SimulatedGpu:
+        """Return the handle of a GPU. There are no MIG slices."""
+        self._check()
+        for gpu in self._gpus:
+            if gpu.uuid == uuid:
+                self._raise_if_failing(uuid)
+                return gpu
+        raise SimulatedNvmlError(self.NVML_ERROR_INVALID_ARGUMENT)
+
+    def nvmlDeviceGetPersistenceMode(self, handle: SimulatedGpu, /) -> int:
+        """Return on."""
+        self._checked(handle)
+        return 1
+
+    def nvmlDeviceGetMigMode(self, handle: SimulatedGpu, /) -> list[int]:
+        """Return off, now and after the next reset."""
+        self._checked(handle)
+        return [0, 0]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: SimulatedGpu, /) -> int:
+        """Return how many slices there may be while MIG is off."""
+        self._checked(handle)
+        return 0
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: SimulatedGpu, index: int, /) -> SimulatedGpu:  # noqa: ARG002
+        """There are no slices."""
+        self._checked(handle)
+        raise SimulatedNvmlError(self.NVML_ERROR_NOT_SUPPORTED)
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle: SimulatedGpu, /) -> SimulatedGpu:
+        """There are no slices."""
+        self._checked(handle)
+        raise SimulatedNvmlError(self.NVML_ERROR_INVALID_ARGUMENT)
+
     def nvmlDeviceGetArchitecture(self, handle: SimulatedGpu, /) -> int:
         """Return Hopper."""
         self._checked(handle)
@@ -175,7 +214,7 @@ class SimulatedNvml:
         gpu = self._checked(handle)
         if gpu.uuid in self._without_counter:
             raise SimulatedNvmlError(self.NVML_ERROR_NOT_SUPPORTED)
-        joules = self._joules(gpu, self._latched_at())
+        joules = self._joules(gpu, self._latched_at(gpu))
         return round((self._joules_before_start + joules) * 1e3)
 
     def nvmlDeviceGetPowerUsage(self, handle: SimulatedGpu, /) -> int:
@@ -208,16 +247,18 @@ class SimulatedNvml:
 
     # Sensor
 
-    def _latched_at(self) -> float:
-        since_start = self._clock() - self._start_seconds
+    def _latched_at(self, gpu: SimulatedGpu) -> float:
+        """Return when a board last refreshed its numbers."""
+        first = self._start_seconds + gpu.index * self._stagger_ratio % 1.0 * self._latch_seconds
         # A clock that stands exactly on a latch must not fall below it by a rounding error.
-        return self._start_seconds + math.floor(since_start / LATCH_SECONDS + 1e-9) * LATCH_SECONDS
+        latches = math.floor((self._clock() - first) / self._latch_seconds + 1e-9)
+        return max(self._start_seconds, first + latches * self._latch_seconds)
 
     def _joules(self, gpu: SimulatedGpu, at_seconds: float) -> float:
         return self._gain.get(gpu.uuid, 1.0) * gpu.joules_at(at_seconds)
 
     def _milliwatts(self, gpu: SimulatedGpu, window_seconds: float) -> int:
-        end = self._latched_at()
+        end = self._latched_at(gpu)
         start = max(self._start_seconds, end - window_seconds)
         if end <= start:
             return round(gpu.idle_watts * 1e3)

@@ -113,7 +113,7 @@ class Http:
         """Fetch `url`; `switch_on` tells a person how to make the server offer it. Raises SourceError only."""
         where = safe_url(url)
         access = access or Access()
-        headers = _authorization(access, where)
+        headers = authorization(access, where)
         tls = self._tls_of(access, where)
         with _explained(where, timeout_seconds):
             async with asyncio.timeout(timeout_seconds):
@@ -232,7 +232,8 @@ def _unpacker(encoding: str, where: str) -> zlib._Decompress | None:
     raise Malformed(f"answer in the unknown Content-Encoding {encoding[:40]!r}", where=where)
 
 
-def _authorization(access: Access, where: str) -> dict[str, str]:
+def authorization(access: Access, where: str) -> dict[str, str]:
+    """Headers that let a request in; empty without a token. Raises Refused where the token cannot be read."""
     if not access.bearer_token_file:
         return {}
     try:

@@ -12,6 +12,12 @@ const OPEN_UP_TO_SERVERS = 6; // with more servers the details start closed
 const WIDEST_FIRST = ["facility", "host", "gpu"];
 const BOUNDARY_NAMES = { gpu: "GPU", host: "host", facility: "facility", cpu: "CPU", dram: "DRAM", outlet: "outlet" };
 const PHASES = ["prefill", "decode", "unsplit", "idle"];
+const METHOD_NOTES = {
+  role: "by the server's role",
+  counters: "by the engine's own phase seconds",
+  fit: "fitted to its steps, tokens and energy",
+  weights: "by the configured ratio of joules per token",
+};
 const PHASE_NOTES = { unsplit: "busy, prefill and decode not told apart", idle: "no request running" };
 const DASH = "—";
 
@@ -69,7 +75,7 @@ const joules = (value) => amount(value, "J", 1e3);
 const wattHours = (value) => (isNumber(value) ? amount((value / JOULES_PER_KWH) * 1000, "Wh", 1e3) : DASH);
 const percent = (ratio) =>
   isNumber(ratio) ? `${ratio > 0 && ratio < 0.0995 ? decimals(ratio * 100, 1) : decimals(ratio * 100, 0)} %` : DASH;
-const dollars = (value) => (isNumber(value) ? `$${value >= 1 ? decimals(value, 2) : plain(value)}` : DASH);
+const dollars = (value) => (isNumber(value) ? `$${Math.abs(value) >= 1 ? decimals(value, 2) : plain(value)}` : DASH);
 
 /** Percent that never rounds a coverage below its limit up to the limit. */
 const coveragePercent = (ratio) => (isNumber(ratio) ? `${Math.floor(ratio * 100 + 1e-9)} %` : DASH);
@@ -340,6 +346,15 @@ function costTotal(server, component, phase = null) {
   return sum(rows.map((row) => row.dollars[component])).total;
 }
 
+/** The three bases of cost: all, of use, and electricity alone. */
+function costText(server) {
+  const [all, idle] = [null, "idle"].map(
+    (phase) => sum(["capacity", "energy"].map((component) => costTotal(server, component, phase))).total,
+  );
+  if (!isNumber(all)) return "";
+  return `. Cost ${dollars(all)}, busy ${dollars(all - idle)}, electricity ${dollars(costTotal(server, "energy"))}`;
+}
+
 /** Electricity of a server in dollars per second. PUE is in the facility's watts already, in no other's. */
 function energyDollarsPerSecond(snapshot, server) {
   const { electricity_dollars_per_joule: price, pue_ratio: pue } = snapshot.prices;
@@ -398,7 +413,7 @@ function whyNoCostRatio(snapshot, server) {
   const general = whyNothing(snapshot, server);
   if (general) return general;
   const electricity = snapshot.prices.electricity_dollars_per_joule;
-  if (server.capacity_dollars_per_second === null && electricity === null) return "no price is configured";
+  if (server.capacity_dollars_per_second === null && electricity === null) return "no price is configured or known";
   const widest = measuredBoundaries(server)[0];
   const row = windowAt(server, widest);
   if (electricity !== null && !widest) return "electricity is priced, but no energy of this server is measured";
@@ -614,6 +629,7 @@ class ServerView {
       { title: "Capacity", numeric: true },
       { title: "Electricity", numeric: true },
     ]);
+    this.split = element("p", "note");
     this.models = new Table("Tokens and requests by model", [
       { title: "Model" },
       { title: "Output tokens", numeric: true },
@@ -640,7 +656,7 @@ class ServerView {
           group("Power by boundary", this.power.node, this.window),
           group("Tokens and requests", this.queue, this.models.node),
         ),
-        group("Energy and cost so far", this.idle, this.bar, this.phases.node),
+        group("Energy and cost so far", this.idle, this.bar, this.phases.node, this.split),
       ),
     );
     details.open = open;
@@ -752,7 +768,7 @@ class ServerView {
     setText(
       this.idle,
       isNumber(shares.idle)
-        ? `Idle: ${percent(shares.idle)} of ${BOUNDARY_NAMES[boundary]} energy`
+        ? `Idle: ${percent(shares.idle)} of ${BOUNDARY_NAMES[boundary]} energy${costText(server)}`
         : "No energy counted yet",
     );
     const rows = PHASES.filter((phase) => server.phases.some((row) => row.phase === phase)).map((phase) =>
@@ -762,6 +778,8 @@ class ServerView {
       rows.length > 1 ? [...rows, phaseRow(server, boundary, null, isNumber(total) && total > 0 ? 1 : null)] : rows,
     );
     setHidden(this.phases.node, !rows.length);
+    setText(this.split, splitText(server, boundary));
+    setHidden(this.split, !rows.length);
   }
 }
 
@@ -809,6 +827,9 @@ function windowText(snapshot, server) {
   return `Window ${duration(end - start)} (set: ${duration(snapshot.window_seconds)}), ended ${ended} ago; tokens measured in ${duration(covered)} of it.`;
 }
 
+/** The 90 % interval of a boundary's energy in the window. */
+const errorText = (row) => (isNumber(row?.error_ratio) ? `± ${(100 * row.error_ratio).toPrecision(2)} %` : "");
+
 function powerRows(snapshot, server) {
   const rows = measuredBoundaries(server)
     .reverse()
@@ -820,7 +841,7 @@ function powerRows(snapshot, server) {
         key: boundary,
         cells: [
           BOUNDARY_NAMES[boundary],
-          watts(row?.power_watts),
+          { text: watts(row?.power_watts), note: errorText(row) },
           {
             text: coveragePercent(row?.coverage_ratio),
             note: covered ? "" : needs(snapshot),
@@ -841,13 +862,30 @@ function phaseRow(server, boundary, phase, share) {
     key: phase ?? "total",
     className: phase ? `phase ${phase}` : "total",
     cells: [
-      { text: phase ?? "total", note: PHASE_NOTES[phase] ?? "" },
+      { text: phase ?? "total", note: PHASE_NOTES[phase] ?? phaseRatio(server, boundary, phase) },
       { text: joules(energy), note: isNumber(energy) ? wattHours(energy) : "" },
       percent(share),
       dollars(costTotal(server, "capacity", phase)),
       dollars(costTotal(server, "energy", phase)),
     ],
   };
+}
+
+// A phase's own tokens per joule in the window, with the half-width of its 90 % interval.
+function phaseRatio(server, boundary, phase) {
+  const models = server.phase_live?.models ?? [];
+  const value = models.length === 1 ? models[0][`${phase}_tokens_per_joule`]?.[boundary] : null;
+  if (!isNumber(value)) return "";
+  const error = server.phase_live.energy_error_ratio[boundary]?.[phase];
+  return `${plain(value)} of its tokens per J${isNumber(error) ? ` ± ${percent(error)}` : ""}`;
+}
+
+function splitText(server, boundary) {
+  if (server.phase_method === "none") return "";
+  const method = `Split of prefill and decode: ${METHOD_NOTES[server.phase_method] ?? server.phase_method}`;
+  if (!server.phase_live) return `${method}; not split at present.`;
+  const error = server.phase_live.error_ratio[boundary];
+  return isNumber(error) ? `${method}; prefill's share ± ${percent(error)} of busy energy.` : `${method}.`;
 }
 
 const offered = (value) => (isNumber(value) ? "" : "not counted by the engine");
@@ -1164,7 +1202,8 @@ async function fetchSnapshot() {
 
 function terms({ prices, window_seconds: window, min_coverage: coverage }) {
   const price = prices.electricity_dollars_per_joule;
-  const electricity = isNumber(price) ? `${dollars(price * JOULES_PER_KWH)} per kWh` : "no price configured";
+  const none = prices.electricity_configured ? "price not known now" : "no price configured";
+  const electricity = isNumber(price) ? `${dollars(price * JOULES_PER_KWH)} per kWh` : none;
   return `Live numbers are means over ${duration(window)} and absent below ${coveragePercent(coverage)} coverage. Electricity: ${electricity}; PUE ${plain(prices.pue_ratio)}.`;
 }
 

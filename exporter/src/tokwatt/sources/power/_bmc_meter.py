@@ -20,12 +20,14 @@ from tokwatt.readings import (
     Method,
     PowerReading,
     PowerSample,
+    Precision,
     SourceContext,
     SourceError,
     TimedOut,
     Unavailable,
 )
 from tokwatt.sources.power._bmc import NOT_IMPLEMENTED, BmcReply, BmcSession, refusal
+from tokwatt.sources.power._precision import DCMI, UNSTATED_GAIN_RATIO, declared
 from tokwatt.sources.power._sdr import SdrWalk, read_watts
 from tokwatt.sources.power._sdr_record import PowerSensor, choose
 
@@ -163,7 +165,19 @@ class BmcMeter:
                     self._identity = device_identity(reply.data)
         name, details = self._identity
         sensor = " + ".join(sensor.name for sensor in self._sensors) or "dcmi"
-        return DeviceInfo(self._meter, name, details=(("address", self._address), ("sensor", sensor), *details))
+        details = (("address", self._address), ("sensor", sensor), *details)
+        return DeviceInfo(self._meter, name, details=details, precision=self._precision())
+
+    def _precision(self) -> Precision:
+        if not self._sensors:
+            return declared(DCMI, self._context)
+        stated = max(sensor.accuracy_ratio for sensor in self._sensors)
+        return declared(
+            DCMI,
+            self._context,
+            gain_ratio=stated or UNSTATED_GAIN_RATIO,
+            resolution_watts=sum(sensor.step_watts for sensor in self._sensors),
+        )
 
 
 def dcmi_watts(reply: BmcReply, where: str) -> float:

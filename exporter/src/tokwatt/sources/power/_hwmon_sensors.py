@@ -25,6 +25,8 @@ from tokwatt.sources.power._sysfs import (
 
 _CHIP: Final = re.compile(r"hwmon\d+")
 _SENSOR: Final = re.compile(r"(?P<channel>(?P<kind>power|energy)\d+)_(average|input)")
+_PERCENT: Final = re.compile(r"(\d+(?:\.\d+)?)%?")
+_LEAST_PERCENT: Final = 50  # a sensor that is wrong by half is none
 _SECONDS_PER_MILLISECOND: Final = 1e-3
 
 
@@ -59,6 +61,17 @@ class Sensor:
             return 0.0
         milliseconds = number_or_none(self.file.with_name(f"{self.file.name}_interval")) or 0
         return max(0, milliseconds) * _SECONDS_PER_MILLISECOND
+
+    @property
+    def accuracy_ratio(self) -> float | None:
+        """Half-width that the chip states of itself in `powerN_accuracy`: 97.5 % accurate is 0.025. None: not stated.
+
+        100 % and the like are no statement. Source: ACPI 6.5, section 10.4.1 (_PMC).
+        """
+        channel = self.file.name.partition("_")[0]
+        percent = _PERCENT.fullmatch(text_or(self.file.with_name(f"{channel}_accuracy"), ""))
+        accurate = float(percent[1]) if percent else 0.0
+        return 1 - accurate / 100 if _LEAST_PERCENT <= accurate < 100 else None
 
     def read(self, permission_hint: str) -> float:
         """Return joules of a counter or watts of a gauge. Raises SourceError, also for what is no measurement."""

@@ -27,6 +27,7 @@ GPU_NOT_FOUND: Final = 28
 UNKNOWN: Final = 999
 
 FIELD_TOTAL_ENERGY: Final = 83  # NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION, mJ
+FIELD_POWER_AVERAGE: Final = 185  # NVML_FI_DEV_POWER_AVERAGE, mW, of the last second
 FIELD_POWER_INSTANT: Final = 186  # NVML_FI_DEV_POWER_INSTANT, mW
 SCOPE_GPU: Final = 0  # NVML_POWER_SCOPE_GPU: the board
 SCOPE_MODULE: Final = 1  # NVML_POWER_SCOPE_MODULE: a superchip with its CPU
@@ -65,6 +66,12 @@ class NvmlBinding(Protocol):
     def nvmlDeviceGetArchitecture(self, handle: Any, /) -> int: ...  # noqa: N802
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, /) -> int: ...  # noqa: N802 - mJ since driver load
     def nvmlDeviceGetPowerUsage(self, handle: Any, /) -> int: ...  # noqa: N802 - mW
+    def nvmlDeviceGetPersistenceMode(self, handle: Any, /) -> int: ...  # noqa: N802 - 1: on
+    def nvmlDeviceGetMigMode(self, handle: Any, /) -> Sequence[int]: ...  # noqa: N802 - current, pending
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: Any, /) -> int: ...  # noqa: N802
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: Any, index: int, /) -> Any: ...  # noqa: N802
+    def nvmlDeviceGetHandleByUUID(self, uuid: str, /) -> Any: ...  # noqa: N802 - of a GPU or a MIG slice
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle: Any, /) -> Any: ...  # noqa: N802 - the parent
     def nvmlDeviceGetFieldValues(  # noqa: N802
         self, handle: Any, fields: Sequence[int | tuple[int, int]], /
     ) -> Sequence[FieldValue]: ...

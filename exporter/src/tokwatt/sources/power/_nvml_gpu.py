@@ -6,10 +6,9 @@ Ways and their meaning: nvml.h (nvmlDeviceGetTotalEnergyConsumption, NVML_FI_DEV
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokwatt.readings import (
@@ -27,7 +26,10 @@ from tokwatt.readings import (
     Unavailable,
 )
 from tokwatt.sources.power import _nvml_binding as nvml
+from tokwatt.sources.power._counter_check import CounterCheck
+from tokwatt.sources.power._nvidia_names import MODULE_DETAILS, counts_the_module, is_ga100
 from tokwatt.sources.power._nvml_binding import NvmlBinding
+from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER, declared
 from tokwatt.units import JOULES_PER_MILLIJOULE, WATTS_PER_MILLIWATT
 
 # Sensors polled faster than this answer NOT_SUPPORTED or zeros (ml-energy/zeus: zeus/monitor/power.py).
@@ -37,11 +39,6 @@ _MAX_SAMPLES = 1200
 _NOT_OFFERED = (nvml.NOT_SUPPORTED, nvml.FUNCTION_NOT_FOUND)
 # Answers of one field that mean "this driver does not know it", while the call itself succeeded.
 _FIELD_NOT_OFFERED = (*_NOT_OFFERED, nvml.INVALID_ARGUMENT)
-
-_SUPERCHIP = re.compile(r"\bG[BH]\d{3}\b|\bGrace\b")
-# The energy counter of GH200 covers the module: GPU, Grace CPU and memory (ml-energy/zeus PR 172).
-_MODULE_ENERGY = re.compile(r"\bGH200\b")
-_GA100 = re.compile(r"\bA(100|800|30)\b")
 
 
 class _NotOfferedError(Exception):
@@ -86,11 +83,21 @@ class Gpu:
         self._settled = False
         self._info = self._describe()
         self._samples: deque[PowerSample] = deque(maxlen=_MAX_SAMPLES)
+        self._beside: _Way | None = self._way_beside()
+        self._check = CounterCheck(self._beside.averaged_over_seconds)
+        self._counter: EnergyCounter | None = None  # as last read, not yet compared
 
     @property
     def info(self) -> DeviceInfo | None:
         """Identity for people, once a way to measure is known; None before."""
-        return self._info if self._settled else None
+        if not self._settled:
+            return None
+        return replace(self._info, counter_to_power_ratio=self._check.ratio)
+
+    @property
+    def problem(self) -> str:
+        """What a person should know of a GPU that is read; "" for nothing."""
+        return f"{self.identity.place}: {self._check.problem}" if self._check.problem else ""
 
     @property
     def is_sampled(self) -> bool:
@@ -119,6 +126,24 @@ class Gpu:
             hint="virtual GPUs and some boards have no sensor; meter the host or outlet instead",
         )
 
+    def compare(self) -> None:
+        """Read the power beside the counter that was just read. A failure is no failure of the meter."""
+        counter, self._counter = self._counter, None
+        if counter is None or self._beside is None:
+            return
+        try:
+            milliwatts = self._beside.ask()
+        except _NotOfferedError:
+            self._beside = None
+        except self._binding.NVMLError as error:
+            self._check.miss()
+            if nvml.error_code(error) in _NOT_OFFERED:
+                self._beside = None
+        except Malformed:
+            self._check.miss()
+        else:
+            self._check.add(counter.joules, milliwatts * WATTS_PER_MILLIWATT, counter.at_seconds)
+
     def sample(self) -> None:
         """Add one power sample. A failure adds none: the next `read` meets it and reports it."""
         try:
@@ -128,8 +153,15 @@ class Gpu:
 
     def _take(self, way: _Way) -> tuple[EnergyReading, ...]:
         if not way.is_power:
-            millijoules, at_seconds = self._timed(way)
-            return (EnergyCounter(self._info.meter, millijoules * JOULES_PER_MILLIJOULE, at_seconds),)
+            millijoules, asked_at_seconds = self._timed(way)
+            # the counter shows what it was at its last refresh, which is half of a period ago on average
+            at_seconds = asked_at_seconds - NVML_COUNTER.renewed_every_seconds / 2
+            self._counter = EnergyCounter(self._info.meter, millijoules * JOULES_PER_MILLIJOULE, at_seconds)
+            if self._check.is_frozen:
+                hint = "meter the host instead, and update the driver"
+                what = "the energy counter stands still while the board draws power"
+                raise Unavailable(what, where=self.identity.place, hint=hint)
+            return (self._counter,)
         if not self._samples or self._clock() - self._samples[-1].at_seconds >= _MIN_SAMPLE_SECONDS:
             self._samples.append(self._power(way))
         samples = tuple(self._samples)
@@ -159,21 +191,30 @@ class Gpu:
 
     def _candidates(self) -> list[_Way]:
         binding, handle, name = self._binding, self._handle, self.identity.name
-        module_energy = _MODULE_ENERGY.search(name) is not None
+        module_energy = counts_the_module(name)
         ways = [
             _Way(lambda: binding.nvmlDeviceGetTotalEnergyConsumption(handle), False, module_energy),
             _Way(lambda: self._field(nvml.FIELD_TOTAL_ENERGY), False, module_energy),
             _Way(lambda: self._field((nvml.FIELD_POWER_INSTANT, nvml.SCOPE_GPU)), True),
         ]
-        if _SUPERCHIP.search(name):
+        if module_energy:
             ways.append(_Way(lambda: self._field((nvml.FIELD_POWER_INSTANT, nvml.SCOPE_MODULE)), True, True))
-        usage_window = self._usage_window()
-        ways.append(_Way(lambda: binding.nvmlDeviceGetPowerUsage(handle), True, averaged_over_seconds=usage_window))
-        return ways
+        return [*ways, self._power_usage()]
+
+    def _way_beside(self) -> _Way:
+        """Return the power that covers what the energy counter covers."""
+        if counts_the_module(self.identity.name):
+            return _Way(lambda: self._field((nvml.FIELD_POWER_AVERAGE, nvml.SCOPE_MODULE)), True, True, 1.0)
+        return self._power_usage()
+
+    def _power_usage(self) -> _Way:
+        binding, handle = self._binding, self._handle
+        window_seconds = self._usage_window()
+        return _Way(lambda: binding.nvmlDeviceGetPowerUsage(handle), True, averaged_over_seconds=window_seconds)
 
     def _usage_window(self) -> float:
         # nvml.h: nvmlDeviceGetPowerUsage is a 1 s average from Ampere on, except GA100; instantaneous before.
-        if _GA100.search(self.identity.name):
+        if is_ga100(self.identity.name):
             return 0.0
         try:
             architecture = self._binding.nvmlDeviceGetArchitecture(self._handle)
@@ -204,5 +245,6 @@ class Gpu:
             fidelity=Fidelity.HIGHEST,
             method=Method.SIMULATED if self._context.simulated else method,
         )
-        scope = (("scope", "module"),) if way.covers_module else ()
-        return DeviceInfo(meter, identity.name, identity.index, identity.details + scope)
+        scope = MODULE_DETAILS if way.covers_module else ()
+        precision = declared(NVML_POWER if way.is_power else NVML_COUNTER, self._context)
+        return DeviceInfo(meter, identity.name, identity.index, identity.details + scope, precision)

@@ -25,6 +25,7 @@ from tokwatt.readings import (
 from tokwatt.sources.power import _nvml_binding as nvml
 from tokwatt.sources.power._nvml_binding import NvmlBinding
 from tokwatt.sources.power._nvml_gpu import Gpu, GpuIdentity
+from tokwatt.sources.power._nvml_mig import describe, is_slice, parent_of
 from tokwatt.units import WATTS_PER_MILLIWATT
 
 RETRY_SECONDS = 10.0  # between attempts to start NVML, and between searches for a lost GPU
@@ -83,8 +84,18 @@ _LIST_AGAIN = (
 class NvmlReader:
     """Reads all wanted GPUs. `wanted` holds UUIDs and indices as text, or "all"."""
 
-    def __init__(self, wanted: tuple[str, ...], context: SourceContext, load: Callable[[], NvmlBinding]) -> None:
+    def __init__(
+        self,
+        wanted: tuple[str, ...],
+        context: SourceContext,
+        load: Callable[[], NvmlBinding],
+        *,
+        cross_check: bool = True,
+    ) -> None:
         self._wanted = wanted
+        self._cross_check = cross_check
+        self._parents: dict[str, str] = {}  # of wanted MIG slices, by name: the UUID of the GPU they are part of
+        self._slices_noted: tuple[str, ...] = ()
         self._context = context
         self._load = load
         self._binding: NvmlBinding | None = None
@@ -120,7 +131,12 @@ class NvmlReader:
                 codes.append(nvml.error_code(error))
         if not readings and codes and set(codes) == {nvml.UNKNOWN}:
             raise self._fail(binding.NVMLError(nvml.UNKNOWN))
-        return PowerReading(tuple(readings), tuple(gpu.info for gpu in self._gpus if gpu.info), tuple(failures))
+        if self._cross_check:  # after all counters, so that these are read as nearly together as can be
+            for gpu in self._gpus:
+                gpu.compare()
+        infos = tuple(info for gpu in self._gpus if (info := gpu.info))
+        warnings = (*self._slices_noted, *(gpu.problem for gpu in self._gpus if gpu.problem))
+        return PowerReading(tuple(readings), infos, tuple(failures), warnings)
 
     def sample(self) -> None:
         """Take one power sample of every GPU without an energy counter."""
@@ -204,6 +220,7 @@ class NvmlReader:
             self._stay_down(Unavailable("the driver lists no GPU", where="NVML", hint="see nvidia-smi -L"))
         lost = self._lost([identity.uuid for _, identity in found], refused)
         self._seen |= {identity.uuid: identity for _, identity in found}
+        self._find_parents(binding)
         wanted = [(handle, identity) for handle, identity in found if self._wants(identity)]
         self._gpus = [Gpu(binding, handle, identity, self._context) for handle, identity in wanted]
         self._absent = lost + self._unknown_wanted()
@@ -225,18 +242,30 @@ class NvmlReader:
             failures |= {f"index {index}": error for index, error in refused.items()}
         return [DeviceFailure(device, error) for device, error in failures.items()]
 
+    def _find_parents(self, binding: NvmlBinding) -> None:
+        """Look up the GPUs of wanted MIG slices: those are read in their place, each once."""
+        for name in filter(is_slice, self._wanted):
+            parent = parent_of(binding, name)
+            if parent in self._seen:
+                self._parents[name] = parent
+        self._slices_noted = tuple(
+            f"{name} is a MIG slice, which has no sensor: its whole GPU {parent} is read"
+            for name, parent in self._parents.items()
+        )
+
     def _wants(self, identity: GpuIdentity) -> bool:
-        return not {"all", identity.uuid, str(identity.index)}.isdisjoint(self._wanted)
+        wanted = {*self._wanted, *self._parents.values()}
+        return not {"all", identity.uuid, str(identity.index)}.isdisjoint(wanted)
 
     def _unknown_wanted(self) -> list[DeviceFailure]:
         known = {"all", *self._seen, *(str(gpu.index) for gpu in self._seen.values())}
         listed = ", ".join(f"{gpu.index}: {gpu.uuid}" for gpu in self._seen.values()) or "none"
         failures = []
         for wanted in self._wanted:
-            if wanted in known:
+            if wanted in known or wanted in self._parents:
                 continue
             hint = f"the driver lists {listed}"
-            if wanted.startswith("MIG-"):
+            if is_slice(wanted):
                 hint = f"power exists for whole GPUs only: name the parent; {hint}"
             failures.append(DeviceFailure(wanted, Unavailable("no such GPU", where=f"GPU {wanted}", hint=hint)))
         return failures
@@ -249,7 +278,12 @@ def _identify(binding: NvmlBinding, handle: object, index: int, driver: tuple[tu
     limit = _optional(
         binding, lambda: (("power_limit_watts", _watts(binding.nvmlDeviceGetEnforcedPowerLimit(handle))),)
     )
-    return GpuIdentity(uuid, index, name, driver + bus + limit)
+    persistence = _optional(binding, lambda: (("persistence_mode", _on_off(binding, handle)),))
+    return GpuIdentity(uuid, index, name, driver + bus + limit + persistence + describe(binding, handle))
+
+
+def _on_off(binding: NvmlBinding, handle: object) -> str:
+    return "on" if binding.nvmlDeviceGetPersistenceMode(handle) else "off"
 
 
 def _optional(binding: NvmlBinding, ask: Callable[[], tuple[tuple[str, str], ...]]) -> tuple[tuple[str, str], ...]:

@@ -21,15 +21,20 @@ from tokwatt.readings import (
     Meter,
     Method,
     PowerSample,
+    Precision,
     SourceContext,
     Unavailable,
 )
+from tokwatt.sources.power._known_series import objection, warning
+from tokwatt.sources.power._precision import UNSTATED_GAIN_RATIO, declared
 from tokwatt.sources.power._renewals import Renewals
 from tokwatt.sources.power._samples import listed, written
 from tokwatt.sources.power._web import WebOptions
 from tokwatt.units import JOULES_PER_KWH
 
 T = TypeVar("T")
+_WORST_ACCURACY_RATIO = 0.5
+_UNKNOWN_RENEWAL_SECONDS = 1.0  # most meters renew their number about once a second; nobody's page says so
 _GAP_PERIODS = 2.5  # of the 3.5 that the ledger bridges; one more period may pass until a renewal is seen
 
 
@@ -61,6 +66,14 @@ class ReadoutOptions(WebOptions):
     device: str | None = field(
         default=None, metadata={"help": "name of the only device; omit: the meter's name. Not with device_label"}
     )
+    accuracy_ratio: float | None = field(
+        default=None,
+        metadata={
+            "help": "the meter's accuracy as its maker states it: 0.01 for 1 %. Omit: 0.05 is assumed",
+            "above": 0,
+            "maximum": _WORST_ACCURACY_RATIO,
+        },
+    )
     update_seconds: float = field(
         default=0.0,
         metadata={
@@ -84,9 +97,26 @@ class ReadoutOptions(WebOptions):
             raise ValueError("scale must be above 0")
         if self.device and self.device_label:
             raise ValueError("device names the only device, device_label one per series: give one of the two")
+        if self.accuracy_ratio is not None and not 0 < self.accuracy_ratio <= _WORST_ACCURACY_RATIO:
+            raise ValueError(f"accuracy_ratio must be above 0 and at most {_WORST_ACCURACY_RATIO:g}: 0.01 is 1 %")
         if self.wraps_at_joules is not None and self.kind is Kind.WATTS:
             raise ValueError("wraps_at_joules goes with an energy counter, not with watts")
         check_renewal("update_seconds", self.update_seconds, self.period_seconds)
+
+
+def refuse_known_mistakes(options: ReadoutOptions, metric: str) -> None:
+    """Refuse what would read a well-known series wrongly. Raises ValueError."""
+    is_power = options.kind is Kind.WATTS
+    scale_to_si = options.scale * (JOULES_PER_KWH if options.kind is Kind.KWH else 1.0)
+    wrong = objection(metric, is_power=is_power, scale_to_si=scale_to_si, device_label=options.device_label)
+    if wrong:
+        raise ValueError(wrong)
+
+
+def warnings_of(options: ReadoutOptions, metric: str) -> tuple[str, ...]:
+    """Return what a person should know of a well-known series as it is read."""
+    text = warning(metric, wraps=options.wraps_at_joules is not None)
+    return (text,) if text else ()
 
 
 def check_renewal(name: str, update_seconds: float, period_seconds: float) -> None:
@@ -114,6 +144,10 @@ class Readout:
         self._renewals = Renewals(options.update_seconds, options.period_seconds, where)
         self._is_power = options.kind is Kind.WATTS
         self._units = JOULES_PER_KWH if options.kind is Kind.KWH else 1.0
+        # A renewal is placed between two looks, so what remains unknown of its instant is no more than their distance.
+        renewed_every_seconds = min(options.update_seconds or _UNKNOWN_RENEWAL_SECONDS, options.period_seconds)
+        gain = Precision(UNSTATED_GAIN_RATIO if options.accuracy_ratio is None else options.accuracy_ratio)
+        self._precision = declared(gain, context, renewed_every_seconds=renewed_every_seconds)
 
     def by_device(self, series: Sequence[tuple[Mapping[str, str], T]]) -> Mapping[str, T]:
         """Name the device of each series.
@@ -160,7 +194,8 @@ class Readout:
 
     def info(self, device: str, name: str, labels: Mapping[str, str]) -> DeviceInfo:
         """Describe a device."""
-        return DeviceInfo(self._meter(device), name, details=(("address", self._where), ("series", written(labels))))
+        details = (("address", self._where), ("series", written(labels)))
+        return DeviceInfo(self._meter(device), name, details=details, precision=self._precision)
 
     def _name(self, labels: Mapping[str, str], label: str | None) -> str:
         if label is None:

@@ -28,9 +28,10 @@ class Shown:
 
     watts: float
     joules: float | None = None  # of an energy counter beside the power, where its numbers are fine enough
-    resolution: str = ""  # for a person: the last decimal that was written
+    step_watts: float = 1.0  # weight of the last decimal that was written
+    step_joules: float = 0.0
     reading_time: str = ""  # when the BMC says that it measured, by its own clock
-    accuracy: str = ""
+    accuracy_ratio: float | None = None  # half-width that the sensor states of itself
 
 
 class Way(Protocol):
@@ -57,7 +58,8 @@ class EnvironmentWay:
     async def read(self, get: Get) -> Shown:
         metrics = await get(self.path)
         watts = power(metrics.get("PowerWatts"), "PowerWatts.Reading", self.path)
-        return Shown(float(watts), joules=_fine_joules(metrics), resolution=f"{_step(watts)} W")
+        joules, step_joules = _fine_joules(metrics) or (None, 0.0)
+        return Shown(float(watts), joules, step_watts=_step(watts), step_joules=step_joules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,12 @@ class SensorWay:
     async def read(self, get: Get) -> Shown:
         sensor = await get(self.path)
         watts = power(sensor, "Reading", self.path)
-        accuracy = number(sensor.get("Accuracy"))
+        percent = number(sensor.get("Accuracy"))
         return Shown(
             float(watts),
-            resolution=f"{_step(watts)} W",
+            step_watts=_step(watts),
             reading_time=str(sensor.get("ReadingTime") or ""),
-            accuracy=f"{accuracy:f} %" if accuracy is not None else "",
+            accuracy_ratio=float(percent) / 100 if percent is not None and 0 < percent < 100 else None,
         )
 
 
@@ -96,7 +98,7 @@ class SuppliesWay:
         inputs = [watts async for watts in self._inputs(get)]
         if not inputs or sum(inputs) <= 0:
             raise NoReading("no power supply shows input power", where=self.path)
-        return Shown(float(sum(inputs)), resolution=f"{max(_step(watts) for watts in inputs)} W")
+        return Shown(float(sum(inputs)), step_watts=sum(_step(watts) for watts in inputs))
 
     async def _inputs(self, get: Get) -> AsyncIterator[Decimal]:
         for member in await members(get, self.path):
@@ -129,7 +131,7 @@ class LegacyWay:
         if not isinstance(first, dict):
             raise NoReading("PowerControl is empty", where=self.path)
         watts = power(first.get("PowerConsumedWatts"), "PowerControl[0].PowerConsumedWatts", self.path)
-        return Shown(float(watts), resolution=f"{_step(watts)} W")
+        return Shown(float(watts), step_watts=_step(watts))
 
 
 async def find_way(get: Get, chassis: Document, name: str) -> Way:
@@ -226,16 +228,19 @@ def number(value: Any) -> Decimal | None:
     return found if math.isfinite(float(found)) else None
 
 
-def _fine_joules(metrics: Document) -> float | None:
-    """Return the energy counter in joules if its numbers are written finely enough."""
+def _fine_joules(metrics: Document) -> tuple[float, float] | None:
+    """Return the energy counter and its steps in joules if its numbers are written finely enough."""
     for name, joules_per_unit in (("EnergyJoules", 1.0), ("EnergykWh", JOULES_PER_KWH)):
         energy = number(metrics.get(name))
-        if energy is not None and energy > 0 and float(_step(energy)) * joules_per_unit <= FINE_COUNTER_JOULES:
-            return float(energy) * joules_per_unit
+        if energy is None or energy <= 0:
+            continue
+        step_joules = _step(energy) * joules_per_unit
+        if step_joules <= FINE_COUNTER_JOULES:
+            return float(energy) * joules_per_unit, step_joules
     return None
 
 
-def _step(value: Decimal) -> Decimal:
+def _step(value: Decimal) -> float:
     """Return the weight of the last digit: 0.1 for 344.5."""
     exponent = value.as_tuple().exponent
-    return Decimal(1).scaleb(exponent if isinstance(exponent, int) else 0)
+    return float(Decimal(1).scaleb(exponent if isinstance(exponent, int) else 0))

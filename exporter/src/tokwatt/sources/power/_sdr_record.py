@@ -50,6 +50,12 @@ class PowerSensor:
     b: int
     b_exponent: int
     exponent: int
+    accuracy_ratio: float = 0.0  # as the record states it; 0 is what BMCs write that do not say
+
+    @property
+    def step_watts(self) -> float:
+        """Smallest difference between two readings."""
+        return abs(_scaled(self.m, self.exponent))
 
     def watts(self, raw: int) -> float:
         """Convert a raw reading."""
@@ -75,6 +81,7 @@ def power_sensor(record: bytes) -> PowerSensor | None:
         b=_signed(record[26] | (record[27] & 0xC0) << 2, 10),
         b_exponent=_signed(record[29] & 0x0F, 4),
         exponent=_signed(record[29] >> 4, 4),
+        accuracy_ratio=_accuracy_ratio(record),
     )
 
 
@@ -115,6 +122,12 @@ def available(reading: bytes, name: str, where: str) -> int:
     if reading[1] & _READING_UNAVAILABLE or not reading[1] & _SCANNING_ENABLED:
         raise Unavailable(f"sensor {name!r} has no reading now", where=where, hint="the host may be off")
     return reading[0]
+
+
+def _accuracy_ratio(record: bytes) -> float:
+    """Return the stated accuracy: 10 bits in 1/100 percent, times a power of ten (43.1, bytes 28 and 29)."""
+    basic = record[27] & 0x3F | (record[28] & 0xF0) << 2
+    return _scaled(basic, record[28] >> 2 & 0x03) / 10_000
 
 
 def _named(sensors: Sequence[PowerSensor], wanted: Sequence[str], where: str) -> tuple[PowerSensor, ...]:

@@ -32,6 +32,8 @@ from tokwatt.readings import (
     Unavailable,
 )
 from tokwatt.sources._http import explain_page
+from tokwatt.sources.power._nvidia_names import MODULE_DETAILS, counts_the_module
+from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER, declared
 from tokwatt.sources.power._readout import check_renewal
 from tokwatt.sources.power._renewals import Renewals
 from tokwatt.sources.power._samples import Sample, samples_of, written
@@ -178,11 +180,19 @@ class DcgmSource:
     def _info(self, uuid: str, method: Method, labels: Mapping[str, str]) -> DeviceInfo:
         index = labels.get("gpu", "")
         details = tuple((name, labels[name]) for name in _DETAIL_LABELS if labels.get(name))
+        if method is Method.COUNTER and counts_the_module(labels.get("modelName", "")):
+            details += MODULE_DETAILS
         return DeviceInfo(
             self._meter(uuid, method),
             labels.get("modelName", "NVIDIA GPU"),
             int(index) if index.isdecimal() else None,
             (("address", self._web.where), *details),
+            declared(
+                NVML_COUNTER if method is Method.COUNTER else NVML_POWER,
+                self._context,
+                # a renewal is placed between the two looks that saw it change
+                renewed_every_seconds=min(self._options.collect_seconds, self._options.period_seconds),
+            ),
         )
 
     def _meter(self, uuid: str, method: Method) -> Meter:
@@ -203,6 +213,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.GPU,),
     method="counter; the power gauge is integrated for GPUs without one",
     resolution="1 mJ, renewed every 30 s unless dcgm-exporter is told otherwise",
+    precisions=(("energy counter", NVML_COUNTER), ("power", NVML_POWER)),
     options=DcgmOptions,
     open=_open,
     traps=(

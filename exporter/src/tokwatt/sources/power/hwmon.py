@@ -31,6 +31,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources._worker import Worker
 from tokwatt.sources.power._hwmon_sensors import Sensor, find_sensors
+from tokwatt.sources.power._precision import HWMON_COUNTER, HWMON_POWER, declared
 from tokwatt.sources.power._sysfs import entries, text_or
 
 # Chip and label of sensors whose meaning is certain. The socket's number makes the name that RAPL gives a package.
@@ -38,6 +39,8 @@ _CPU_SENSORS: Final = (
     ("power_meter", re.compile(r"CPU Power Socket (\d+)")),  # NVIDIA Grace: the CPU rail
     ("amd_energy", re.compile(r"Esocket(\d+)")),
 )
+_GRACE_SENSOR: Final = re.compile(r"(CPU|Grace|SysIO|Module) Power Socket \d+")
+_MODULE_NAME: Final = re.compile(r"(^|/)Module Power Socket \d+(@|$)")
 _SOCKET: Final = re.compile(r"[Ss]ocket ?(\d+)")
 _NOT_READ: Final = "none"
 _CHOICES: Final = (Boundary.CPU.value, Boundary.DRAM.value, Boundary.HOST.value, _NOT_READ)
@@ -64,6 +67,10 @@ class HwmonOptions:
         for name, boundary in self.boundaries.items():
             if boundary not in _CHOICES:
                 raise ValueError(f"boundaries.{name} must be one of {', '.join(_CHOICES)}, not {boundary!r}")
+            if _MODULE_NAME.search(name) and boundary in (Boundary.CPU, Boundary.DRAM):
+                raise ValueError(
+                    f"boundaries.{name} contains the GPU too: it is no {boundary}; `Grace Power` is the CPU's"
+                )
         if not self.sysfs_root.startswith("/"):
             raise ValueError("sysfs_root must be an absolute path")
         if self.timeout_seconds <= 0:
@@ -121,7 +128,7 @@ class HwmonSource:
             except SourceError as error:
                 failures.append(DeviceFailure(sensor.title, error))
                 continue
-            devices.append(_info(readings[key], sensor))
+            devices.append(_info(readings[key], sensor, self._context))
         if failures and not readings:
             raise failures[0].error
         return PowerReading(tuple(readings.values()), tuple(devices), tuple(failures))
@@ -201,11 +208,18 @@ def _nothing(sensors: Sequence[Sensor], where: str) -> Unavailable:
     return Unavailable(f"no power sensor whose meaning is certain; found {shown}{more}", where=where, hint=hint)
 
 
-def _info(reading: EnergyReading, sensor: Sensor) -> DeviceInfo:
+def _info(reading: EnergyReading, sensor: Sensor, context: SourceContext) -> DeviceInfo:
     details = [("sensor", sensor.title), ("place", sensor.place)]
+    if _GRACE_SENSOR.fullmatch(sensor.label):
+        details.append(("part_of", "superchip"))
     if isinstance(reading, PowerSample) and reading.averaged_over_seconds:
         details.append(("averaged_over_seconds", f"{reading.averaged_over_seconds:g}"))
-    return DeviceInfo(reading.meter, sensor.label, details=tuple(details))
+    stated = sensor.accuracy_ratio
+    known = {} if stated is None else {"gain_ratio": stated}
+    if isinstance(reading, PowerSample) and reading.averaged_over_seconds:
+        known["renewed_every_seconds"] = reading.averaged_over_seconds
+    precision = declared(HWMON_COUNTER if sensor.is_counter else HWMON_POWER, context, **known)
+    return DeviceInfo(reading.meter, sensor.label, details=tuple(details), precision=precision)
 
 
 def _open(options: object, context: SourceContext) -> HwmonSource:
@@ -221,6 +235,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.CPU, Boundary.DRAM, Boundary.HOST),
     method="counter of AMD's driver; the powers are integrated",
     resolution="the driver's, usually 1 microwatt written and far less measured",
+    precisions=(("energy counter", HWMON_COUNTER), ("power", HWMON_POWER)),
     options=HwmonOptions,
     open=_open,
     detect=True,

@@ -14,6 +14,7 @@ from tokwatt.readings import Boundary, PowerSourceSpec, SourceContext
 from tokwatt.sources.power._bmc import BmcSession
 from tokwatt.sources.power._bmc_meter import BmcMeter
 from tokwatt.sources.power._password import password_of
+from tokwatt.sources.power._precision import DCMI
 from tokwatt.sources.power._rmcp import RmcpSession, RmcpSettings
 
 _CIPHER_SUITES: Final = (17, 3)  # best first
@@ -119,6 +120,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.HOST,),
     method="power integrated",
     resolution="DCMI 1 W, sensors 4 to 8 W; renewed about once a second or slower by the BMC",
+    precisions=(("DCMI", DCMI),),
     options=IpmiOptions,
     open=_open,
     traps=(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tokwatt.readings import Boundary, PowerSourceSpec, SourceContext
 from tokwatt.sources.power._bmc_meter import BmcMeter
 from tokwatt.sources.power._ipmi_device import DEVICE_FILES, IpmiDevice, Kernel
+from tokwatt.sources.power._precision import DCMI
 
 _COMMAND_SHARE = 0.9  # of the read's deadline: the message that says most comes first
 
@@ -63,6 +64,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.HOST,),
     method="power integrated",
     resolution="DCMI 1 W, sensors 4 to 8 W; renewed about once a second or slower by the BMC",
+    precisions=(("DCMI", DCMI),),
     options=IpmiLocalOptions,
     open=_open,
     detect=True,

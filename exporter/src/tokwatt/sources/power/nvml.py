@@ -12,6 +12,7 @@ from tokwatt.readings import Boundary, PowerReading, PowerSourceSpec, SourceCont
 from tokwatt.sources._worker import Worker
 from tokwatt.sources.power._nvml_binding import NvmlBinding, load_binding
 from tokwatt.sources.power._nvml_reader import NvmlReader
+from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER
 
 # The source's own deadline comes first, so that its message, which says more, wins over the sampler's.
 _OWN_DEADLINE_SHARE = 0.95
@@ -23,7 +24,11 @@ class NvmlOptions:
     """Options of `source: nvml`."""
 
     gpus: tuple[str, ...] = field(
-        default=("all",), metadata={"help": "GPUs to read: all, or a list of UUIDs or indices in NVML's order"}
+        default=("all",),
+        metadata={
+            "help": "GPUs to read: all, or a list of UUIDs or indices in NVML's order; "
+            "in place of a MIG slice its whole GPU is read"
+        },
     )
     timeout_seconds: float = field(
         default=1.0, metadata={"help": "longest wait for one pass over the GPUs", "unit": "s"}
@@ -31,6 +36,11 @@ class NvmlOptions:
     sampling_seconds: float = field(
         default=0.1,
         metadata={"help": "power sampling period of GPUs without an energy counter", "unit": "s"},
+    )
+
+    cross_check: bool = field(
+        default=True,
+        metadata={"help": "false: do not read the power beside each energy counter, which finds out one that lies"},
     )
 
     def __post_init__(self) -> None:
@@ -50,7 +60,7 @@ class NvmlSource:
         self._name = context.name
         wanted = (options.gpus,) if isinstance(options.gpus, str) else tuple(str(gpu) for gpu in options.gpus)
         load = load_binding if binding is None else lambda: binding
-        self._reader = NvmlReader(wanted, context, load)
+        self._reader = NvmlReader(wanted, context, load, cross_check=options.cross_check)
         self._worker = Worker(context.name, context.clock)
 
     @property
@@ -108,14 +118,19 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.GPU,),
     method="counter; power read every 0.1 s and integrated on boards without one (before Volta)",
     resolution="1 mJ, renewed about every 0.1 s; power 1 mW",
+    precisions=(("energy counter", NVML_COUNTER), ("power", NVML_POWER)),
     options=NvmlOptions,
     open=_open,
     detect=True,
     traps=(
         "The sensor's gain error is about 5 % of the reading, board by board; no software can correct it.",
         "The counter is updated every 0.1 s: windows below 10 s carry more than 1 % of edge error.",
-        "MIG slices have no sensor: a sliced GPU is read as a whole.",
+        "MIG slices have no sensor: a sliced GPU is read as a whole, once, also where the configuration names slices.",
         "On GH200 the energy counter covers the whole module, Grace CPU included (detail scope=module).",
-        "Without persistence mode the counter restarts when the last NVML client exits.",
+        "A CPU meter of a GH200 host is inside that counter; on GB200 and GB300 GPU and module are apart.",
+        "The counter is held against the power beside it: tokwatt_meter_counter_to_power_ratio, good from 0.8 to 1.25.",
+        "Some consumer boards and some idle ones count too little: compare them with another meter.",
+        "Without persistence mode the counter restarts when the last NVML client exits; while tokwatt runs it is one.",
+        "After an update of the driver its library no longer fits: reload the driver or reboot, then restart tokwatt.",
     ),
 )

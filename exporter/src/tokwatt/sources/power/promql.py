@@ -26,8 +26,9 @@ from tokwatt.readings import (
     SourceError,
     Unavailable,
 )
+from tokwatt.sources.power._precision import UNSTATED
 from tokwatt.sources.power._promql_api import Point, PromqlApi, Series
-from tokwatt.sources.power._readout import Readout, ReadoutOptions
+from tokwatt.sources.power._readout import Readout, ReadoutOptions, refuse_known_mistakes, warnings_of
 
 _RANGE_SECONDS = 300.0  # of samples fetched, as far as Prometheus itself looks back
 _SPARSE_PERIODS = 3.0
@@ -36,6 +37,8 @@ _LIVE_PAUSES = 2.5
 _SELECTOR: Final = re.compile(
     r"""(?s)^\s*(?:[a-zA-Z_:][\w:]*\s*)?(?:\{(?:[^"'`{}#]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)*\})?\s*$"""
 )
+
+_NAME: Final = re.compile(r"\s*([a-zA-Z_:][\w:]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,13 @@ class PromqlOptions(ReadoutOptions):
             raise ValueError("query must not be empty")
         if self.max_age_seconds <= 0:
             raise ValueError("max_age_seconds must be above 0")
+        refuse_known_mistakes(self, self.metric)
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric of a plain selector; "" for any other expression, whose meaning is its writer's."""
+        named = _NAME.match(self.query) if _SELECTOR.match(self.query) else None
+        return named[1] if named else ""
 
 
 class PromqlSource:
@@ -76,6 +86,7 @@ class PromqlSource:
         self._range = (
             f"[{math.ceil(max(_RANGE_SECONDS, options.max_age_seconds))}s]" if _SELECTOR.match(options.query) else ""
         )
+        self._warnings = warnings_of(options, options.metric)
         self._newest: dict[str, float] = {}  # server time of the newest sample read, by device
         self._last: dict[str, EnergyReading] = {}
 
@@ -128,7 +139,7 @@ class PromqlSource:
                 failures.append(DeviceFailure(device, error))
         if not readings:
             raise failures[-1].error
-        return PowerReading(tuple(readings), tuple(infos), tuple(failures))
+        return PowerReading(tuple(readings), tuple(infos), tuple(failures), self._warnings)
 
     def _of_device(self, device: str, points: Sequence[Point], now: float, offset: float) -> list[EnergyReading]:
         """Read what is newer than the last read. Nothing new is the last reading again, at its old instant."""
@@ -192,6 +203,7 @@ SPEC = PowerSourceSpec(
     boundaries=tuple(Boundary),
     method="joules and kwh: counter; watts: integrated",
     resolution="that of the meter, at the interval at which the server scrapes it",
+    precisions=(("any series", UNSTATED),),
     options=PromqlOptions,
     open=_open,
     traps=(

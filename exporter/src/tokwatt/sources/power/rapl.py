@@ -29,6 +29,7 @@ from tokwatt.readings import (
     Unavailable,
 )
 from tokwatt.sources._worker import Worker
+from tokwatt.sources.power._precision import RAPL_DRAM, RAPL_PACKAGE, declared
 from tokwatt.sources.power._sysfs import JOULES_PER_MICROJOULE, entries, exists, number_or_none, read_number, read_text
 
 # `intel-rapl` is the control type of AMD too. `intel-rapl-mmio` shows the same packages a second time.
@@ -115,7 +116,7 @@ class RaplSource:
             except SourceError as error:
                 failures.append(DeviceFailure(zone.device, error))
                 continue
-            devices.append(_info(readings[key], zone))
+            devices.append(_info(readings[key], zone, self._context))
         if failures and not readings:
             raise failures[0].error
         return PowerReading(tuple(readings.values()), tuple(devices), tuple(failures))
@@ -168,12 +169,14 @@ def _title(zone: Path) -> str:
         return ""
 
 
-def _info(counter: EnergyCounter, zone: _Zone) -> DeviceInfo:
+def _info(counter: EnergyCounter, zone: _Zone, context: SourceContext) -> DeviceInfo:
     details = [("zone", zone.folder.name)]
     if counter.wraps_at_joules is not None:
         details.append(("wraps_at_joules", f"{counter.wraps_at_joules:.0f}"))
-    kind = "CPU package" if zone.boundary is Boundary.CPU else "DRAM beside a CPU package"
-    return DeviceInfo(counter.meter, kind, details=tuple(details))
+    is_package = zone.boundary is Boundary.CPU
+    kind = "CPU package" if is_package else "DRAM beside a CPU package"
+    precision = declared(RAPL_PACKAGE if is_package else RAPL_DRAM, context)
+    return DeviceInfo(counter.meter, kind, details=tuple(details), precision=precision)
 
 
 def _open(options: object, context: SourceContext) -> RaplSource:
@@ -190,6 +193,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.CPU, Boundary.DRAM),
     method="counter",
     resolution="15 to 61 microjoules on most CPUs, renewed about every millisecond",
+    precisions=(("package", RAPL_PACKAGE), ("DRAM", RAPL_DRAM)),
     options=RaplOptions,
     open=_open,
     detect=True,

@@ -22,6 +22,7 @@ from tokwatt.readings import (
     PowerReading,
     PowerSample,
     PowerSourceSpec,
+    Precision,
     SourceContext,
     SourceError,
     TimedOut,
@@ -29,6 +30,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources._http import Access, parse_url
 from tokwatt.sources.power._password import password_of, refused_file
+from tokwatt.sources.power._precision import REDFISH_POWER, UNSTATED_GAIN_RATIO, declared
 from tokwatt.sources.power._redfish_chassis import Chassis, find_chassis
 from tokwatt.sources.power._redfish_client import Document, NoReading, RedfishClient, RedfishSettings
 from tokwatt.sources.power._redfish_power import FINE_COUNTER_JOULES, Shown, Way
@@ -41,6 +43,7 @@ _STALE_SECONDS: Final = 30.0
 _STALE_PERIODS: Final = 3.0
 _GAP_PERIODS: Final = 3.5
 _KEEPS_STEP: Final = (0.25, 4.0)  # energy between two reads, as a share of what the power beside it makes of them
+_RENEWED_SECONDS: Final = 1.0  # BMCs read their sensors about once a second; Redfish has SensingInterval, rarely filled
 _ENOUGH_STEPS: Final = 4  # steps of the counter that are due before it is compared
 
 
@@ -266,11 +269,19 @@ class RedfishSource:
             "address": self._options.host,
             "chassis": chassis.name,
             "reading": "EnvironmentMetrics energy counter" if is_counter else way.title,
-            "resolution": "" if is_counter else shown.resolution,
-            "accuracy": shown.accuracy,
+            "resolution": "" if is_counter else f"{shown.step_watts:g} W",
+            "accuracy": "" if shown.accuracy_ratio is None else f"{shown.accuracy_ratio * 100:g} %",
             "login": self._client.login,
         }
-        return DeviceInfo(reading.meter, chassis.title, details=tuple((k, v) for k, v in details.items() if v))
+        precision = declared(
+            Precision(UNSTATED_GAIN_RATIO if shown.accuracy_ratio is None else shown.accuracy_ratio),
+            self._context,
+            resolution_watts=0.0 if is_counter else shown.step_watts,
+            resolution_joules=shown.step_joules if is_counter else 0.0,
+            renewed_every_seconds=_RENEWED_SECONDS,
+        )
+        shown_details = tuple((key, value) for key, value in details.items() if value)
+        return DeviceInfo(reading.meter, chassis.title, details=shown_details, precision=precision)
 
 
 def _settings(options: RedfishOptions) -> RedfishSettings:
@@ -310,6 +321,7 @@ SPEC = PowerSourceSpec(
     boundaries=(Boundary.HOST,),
     method="power integrated; a counter only where its steps are fine",
     resolution="usually 1 W, renewed every second to every minute by the BMC",
+    precisions=(("power", REDFISH_POWER),),
     options=RedfishOptions,
     open=_open,
     traps=(

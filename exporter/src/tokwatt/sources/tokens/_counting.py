@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tokwatt.readings import CounterSample, Malformed, Quantity
+from tokwatt.readings import CounterSample, Malformed, Quantity, Work, WorkSample
 from tokwatt.sources.tokens._exposition import Page, Series, series_id
-from tokwatt.sources.tokens._spec import REQUESTS_RUNNING, REQUESTS_WAITING, Candidate, Moves, TokenSpec
+from tokwatt.sources.tokens._spec import (
+    KV_TOKENS,
+    REQUESTS_RUNNING,
+    REQUESTS_WAITING,
+    Candidate,
+    Moves,
+    TokenSpec,
+)
 
 TOKEN_QUANTITIES = (Quantity.COMPUTED_INPUT, Quantity.PROMPT, Quantity.CACHED_INPUT, Quantity.OUTPUT)
 # Prompt tokens with and without the cached ones: the exact one is enough, so the other is neither read nor missed.
 _INPUT_QUANTITIES = (Quantity.COMPUTED_INPUT, Quantity.PROMPT)
+# A product of two numbers of six digits is off by 1e-5 of itself at most, so two of them by twice that.
+_PRODUCT_ROUNDING = 2e-5
 
 Values = Collection[tuple[Series, float]]
 
@@ -27,6 +36,9 @@ class Counted:
     missing: tuple[str, ...]
     has_tokens: bool  # at least one token counter is there
     output_at_finish: bool = False  # output tokens appear when their request ends
+    input_by_prefill_end: bool = False  # input tokens appear no later than when their prefill ends
+    work: tuple[WorkSample, ...] = ()
+    kv_tokens: float | None = None
 
 
 def detect(specs: Iterable[TokenSpec], page: Page) -> tuple[TokenSpec, ...]:
@@ -52,7 +64,7 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
     labels = () if model_is_fixed else spec.model_labels
     samples: list[CounterSample] = []
     offered: set[str] = set()
-    output_at_finish = False
+    output_at_finish = input_by_prefill_end = False
     for quantity in Quantity:
         if quantity is Quantity.PROMPT and Quantity.COMPUTED_INPUT in offered:
             continue
@@ -62,6 +74,8 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
         offered.add(quantity)
         if quantity is Quantity.OUTPUT:
             output_at_finish = chosen.moves is Moves.AT_FINISH
+        elif quantity in _INPUT_QUANTITIES:
+            input_by_prefill_end = chosen.moves in (Moves.LIVE, Moves.PREFILL_END)
         samples += [
             CounterSample(quantity, _model(series.labels, labels, model), series.id, value)
             for series, value in _counter_values(chosen, page, where)
@@ -78,7 +92,23 @@ def count(spec: TokenSpec, page: Page, where: str, model: str, *, model_is_fixed
         missing=() if unused else _missing(spec, offered),
         has_tokens=any(quantity in offered for quantity in TOKEN_QUANTITIES),
         output_at_finish=output_at_finish,
+        input_by_prefill_end=input_by_prefill_end,
+        work=tuple(_work(spec, page)),
+        kv_tokens=_total(_choose(spec.work.get(KV_TOKENS, ()), page), page),
     )
+
+
+def _work(spec: TokenSpec, page: Page) -> Iterator[WorkSample]:
+    """Samples of the work counters. A kind with a value that no counter has is left out, and tokens are read."""
+    for name, candidates in spec.work.items():
+        chosen = None if name == KV_TOKENS else _choose(candidates, page)
+        if chosen is None:
+            continue
+        values = _largest(_filtered(chosen, page), chosen.max_over)
+        if all(0.0 <= value < math.inf for _, value in values):
+            rounding = _PRODUCT_ROUNDING if chosen.times else 0.0
+            for series, value in values:
+                yield WorkSample(Work(name), series.id, value, rounding * value)
 
 
 def _choose(candidates: tuple[Candidate, ...], page: Page) -> Candidate | None:
@@ -91,7 +121,9 @@ def _choose(candidates: tuple[Candidate, ...], page: Page) -> Candidate | None:
         values = page.values(candidate.metric)
         if not values or (candidate.help_contains and candidate.help_contains not in page.help_text(candidate.metric)):
             continue
-        if not candidate.where or any(_has_labels(series, candidate) for series, _ in values.values()):
+        if candidate.where and not any(_has_labels(series, candidate) for series, _ in values.values()):
+            continue
+        if not candidate.times or _factors(candidate, page):
             return candidate
     return None
 
@@ -105,22 +137,54 @@ def _counter_values(candidate: Candidate, page: Page, where: str) -> Values:
     for series, value in values:
         if not 0.0 <= value < math.inf:
             raise Malformed(f"counter {series.id} has the impossible value {value}", where=where)
-    return _largest(values, candidate.max_over) if candidate.max_over else values
+    return _largest(values, candidate.max_over)
 
 
 def _filtered(candidate: Candidate, page: Page) -> Values:
-    wanted = page.values(candidate.metric).values()
-    if not candidate.where:
-        return wanted
-    return [
-        (series, value)
-        for series, value in wanted
-        if all(series.labels.get(label) in accepted for label, accepted in candidate.where)
-    ]
+    wanted: Values = page.values(candidate.metric).values()
+    if candidate.where:
+        wanted = [
+            (series, value)
+            for series, value in wanted
+            if all(series.labels.get(label) in accepted for label, accepted in candidate.where)
+        ]
+    return _multiplied(wanted, _factors(candidate, page)) if candidate.times else wanted
+
+
+def _factors(candidate: Candidate, page: Page) -> list[tuple[Mapping[str, str], float]]:
+    """What `times` multiplies by, with the labels that tell which series it is for."""
+    found: list[tuple[Mapping[str, str], float]] = []
+    for series, value in page.values(candidate.times).values():
+        try:
+            numbers = [float(series.labels[label]) for label in candidate.times_labels]
+        except (KeyError, ValueError):
+            continue  # vLLM writes "None" where it has no number
+        labels = {name: text for name, text in series.labels.items() if name not in candidate.times_labels}
+        found.append((labels, math.prod(numbers) if numbers else value))
+    return found
+
+
+def _multiplied(values: Values, factors: list[tuple[Mapping[str, str], float]]) -> Values:
+    """Each value times the factor that agrees in all labels which both have; left out where not exactly one does."""
+    if not values or not factors:
+        return ()
+    first = next(iter(values))[0].labels
+    common = [label for label in factors[0][0] if label in first]
+    by_labels: dict[tuple[str | None, ...], list[float]] = {}
+    for labels, factor in factors:
+        by_labels.setdefault(tuple(labels.get(label) for label in common), []).append(factor)
+    found = []
+    for series, value in values:
+        matching = by_labels.get(tuple(series.labels.get(label) for label in common), ())
+        if len(matching) == 1:
+            found.append((series, value * matching[0]))
+    return found
 
 
 def _largest(values: Values, over: tuple[str, ...]) -> Values:
     """One series for each group that differs only in the labels `over`: the largest value, under the group's name."""
+    if not over:
+        return values
     groups: dict[str, tuple[Series, float]] = {}
     for series, value in values:
         labels = {label: text for label, text in series.labels.items() if label not in over}

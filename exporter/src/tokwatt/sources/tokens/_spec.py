@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from tokwatt.readings import Quantity
+from tokwatt.readings import Quantity, Work
 
 REQUESTS_RUNNING = "requests_running"
 REQUESTS_WAITING = "requests_waiting"
 QUANTITIES = (*(quantity.value for quantity in Quantity), REQUESTS_RUNNING, REQUESTS_WAITING)
+KV_TOKENS = "kv_tokens"
+# The token counters give the other two kinds of work.
+WORK = (*(work.value for work in Work if work not in (Work.LIVE_OUTPUT, Work.PREFILLED)), KV_TOKENS)
 GENERIC = "generic"  # an engine of which only the config knows the names
 
 
@@ -46,7 +49,8 @@ class Candidate:
 
     `where` keeps series whose label has one of the values. `sum_over` names labels whose series count different
     things (ranks with requests of their own): they add up. `max_over` names labels whose series count the same
-    thing (tensor-parallel ranks): the largest stands for all.
+    thing (tensor-parallel ranks): the largest stands for all. `times` names a second metric: each value is multiplied
+    by that of the series that agrees in all labels which both have, or by the numbers in its `times_labels`.
     """
 
     metric: str
@@ -57,6 +61,8 @@ class Candidate:
     help_contains: str = ""  # text the HELP line must hold, where a name changed its meaning
     versions: str = ""  # for people: engine versions that offer it
     optional: bool = False  # its absence is normal: it appears when it first counts, or with a setting
+    times: str = ""
+    times_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,7 @@ class TokenSpec:
     model_labels: tuple[str, ...] = ()  # the first one a series has names the model
     model_from: JsonField | None = None  # for servers without a model label
     version_from: JsonField | None = None
+    work: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)  # by name in WORK; absence is normal
     sides: Mapping[str, Side] = field(default_factory=dict)  # by "prefill" or "decode"
     disaggregated: str = ""  # for people: what the two sides count when prefill and decode are split
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -130,7 +137,7 @@ def renamed(spec: TokenSpec, beginnings: Mapping[str, str]) -> TokenSpec:
     def all_new(quantities: Mapping[str, tuple[Candidate, ...]]) -> Mapping[str, tuple[Candidate, ...]]:
         return MappingProxyType(
             {
-                name: tuple(replace(item, metric=new(item.metric)) for item in found)
+                name: tuple(replace(item, metric=new(item.metric), times=new(item.times)) for item in found)
                 for name, found in quantities.items()
             }
         )
@@ -138,6 +145,7 @@ def renamed(spec: TokenSpec, beginnings: Mapping[str, str]) -> TokenSpec:
     return replace(
         spec,
         quantities=all_new(spec.quantities),
+        work=all_new(spec.work),
         sides={name: replace(side, quantities=all_new(side.quantities)) for name, side in spec.sides.items()},
         detect=tuple(map(new, spec.detect)),
         detect_all=tuple(map(new, spec.detect_all)),

@@ -13,6 +13,7 @@ from tokwatt.readings import Quantity
 from tokwatt.sources.tokens._spec import (
     GENERIC,
     QUANTITIES,
+    WORK,
     Candidate,
     JsonField,
     Moves,
@@ -24,21 +25,26 @@ from tokwatt.sources.tokens._spec import (
 )
 
 _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_CANDIDATE_KEYS = ("metric", "also", "where", "sum_over", "max_over", "moves", "help_contains", "versions", "optional")
+_CANDIDATE_KEYS = (
+    *("metric", "also", "where", "sum_over", "max_over", "moves", "help_contains", "versions", "optional"),
+    *("times", "times_labels"),
+)
 _TOKENS = (Quantity.OUTPUT, Quantity.PROMPT, Quantity.COMPUTED_INPUT)
 
 
 def spec_from_mapping(mapping: object, where: str, base: TokenSpec | None = None) -> TokenSpec:
     """Build a spec from TOML or YAML data; `where` (file or config path) starts every error message.
 
-    With `base`, keys that are given replace the base's and, inside `quantities`, one quantity at a time; `rename`
+    With `base`, keys that are given replace the base's and, inside `quantities` and `work`, one at a time; `rename`
     gives the base's metrics other beginnings. Raises SpecError.
     """
-    table = _Table(mapping, where, (*_FIELDS, "quantities", "rename"))
+    table = _Table(mapping, where, (*_FIELDS, "quantities", "work", "rename"))
     if "rename" in table:
         base = _renamed(base, table["rename"], f"{where}.rename")
     given = {name: read(table[key], f"{where}.{key}") for key, (name, read) in _FIELDS.items() if key in table}
-    quantities = _quantities(table["quantities"], f"{where}.quantities") if "quantities" in table else {}
+    quantities = _candidates_by(QUANTITIES, table.get("quantities", {}), f"{where}.quantities")
+    work = _candidates_by(WORK, table.get("work", {}), f"{where}.work")
+    given["work"] = MappingProxyType({**(base.work if base else {}), **work})
     given.setdefault("engine", base.engine if base else GENERIC)
     return _assemble(given, quantities, base, where)
 
@@ -144,7 +150,7 @@ def _side(value: object, where: str) -> Side:
     leave_out = table.texts("leave_out")
     for name in leave_out:
         _choice(name, f"{where}.leave_out", QUANTITIES)
-    return Side(leave_out, _quantities(table.get("quantities", {}), f"{where}.quantities"))
+    return Side(leave_out, _candidates_by(QUANTITIES, table.get("quantities", {}), f"{where}.quantities"))
 
 
 def _appears(value: object, where: str) -> bool:
@@ -177,21 +183,24 @@ def _provenance(value: object, where: str) -> Mapping[str, str]:
     return MappingProxyType(found)
 
 
-def _quantities(value: object, where: str) -> dict[str, tuple[Candidate, ...]]:
-    table = _Table(value, where, QUANTITIES)
+def _candidates_by(names: tuple[str, ...], value: object, where: str) -> dict[str, tuple[Candidate, ...]]:
+    """Read a table of some of `names`, each with the series sets that may carry it."""
+    table = _Table(value, where, names)
     found: dict[str, tuple[Candidate, ...]] = {}
-    for quantity in QUANTITIES:
-        if quantity not in table:
+    for name in names:
+        if name not in table:
             continue
-        raw = table[quantity]
+        raw = table[name]
         items = list(raw) if isinstance(raw, list | tuple) else [raw]
         if not items:
-            raise SpecError(f"{where}.{quantity}: names no metric; leave the key out instead")
-        found[quantity] = tuple(
-            candidate
-            for index, item in enumerate(items)
-            for candidate in _candidates(item, f"{where}.{quantity}[{index}]")
+            raise SpecError(f"{where}.{name}: names no metric; leave the key out instead")
+        found[name] = tuple(
+            candidate for index, item in enumerate(items) for candidate in _candidates(item, f"{where}.{name}[{index}]")
         )
+        if names is QUANTITIES and any(candidate.times for candidate in found[name]):
+            raise SpecError(
+                f"{where}.{name}: `times` is for `work` only; tokens and requests are counted, not computed"
+            )
     return found
 
 
@@ -199,7 +208,8 @@ def _candidates(item: object, where: str) -> tuple[Candidate, ...]:
     """One entry of a quantity: a metric name, or a table; `also` gives further spellings of the same thing."""
     table = _Table({"metric": item} if isinstance(item, str) else item, where, _CANDIDATE_KEYS)
     names = (table.text("metric"), *table.texts("also"))
-    for name in names:
+    times = table.text("times", "")
+    for name in (*names, times or names[0]):
         if not _METRIC_NAME.fullmatch(name):
             raise SpecError(
                 f"{where}.metric: {name!r} is not a metric name; labels belong into `where`, without braces"
@@ -213,7 +223,11 @@ def _candidates(item: object, where: str) -> tuple[Candidate, ...]:
         help_contains=table.text("help_contains", ""),
         versions=table.text("versions", ""),
         optional=_flag(table.get("optional", False), f"{where}.optional"),
+        times=times,
+        times_labels=table.texts("times_labels"),
     )
+    if first.times_labels and not times:
+        raise SpecError(f"{where}.times_labels: says which labels of `times` hold the numbers; give `times` too")
     for label in first.sum_over:
         if label in first.max_over:
             raise SpecError(f'{where}: label "{label}" is in both sum_over and max_over; ranks either add up or repeat')

@@ -121,6 +121,9 @@ class TokenScraper:
             missing=counted.missing,
             output_at_finish=counted.output_at_finish,
             series_begin_at_zero=spec.appears_on_first_request,
+            input_by_prefill_end=counted.input_by_prefill_end,
+            work=counted.work,
+            kv_tokens=counted.kv_tokens,
         )
 
     async def aclose(self) -> None:
