@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +118,21 @@ class TestSharedGpu:
         assert meter_totals(books)[0].meter.method is Method.ATTRIBUTED
         balance(books)
 
+    def test_nobody_states_the_error_of_a_rule(self):
+        books = books_of(*BOTH, ServerPlan("c", gpus=(1,)), sharing=Sharing(GpuRule.EQUAL))
+        run(books, 0, 40)
+        assert [boundary.error_ratio for boundary in row(books, "a", 40).window.boundaries] == [None]
+        books = books_of(ServerPlan("a", gpus=(0,)), ServerPlan("b", gpus=(1,)), sharing=Sharing(GpuRule.EQUAL))
+        run(books, 0, 40, host=700.0)
+        assert all(boundary.error_ratio > 0 for boundary in row(books, "a", 40).window.boundaries)
+
+    def test_tokens_that_are_counted_when_a_request_ends_divide_in_fits_and_starts(self):
+        books = books_of(ServerPlan("a", gpus=(0,)), ServerPlan("b", gpus=(0,)), sharing=Sharing(GpuRule.TOKENS))
+        run(books, 0, 10)
+        assert not any("in fits and starts" in note for note in row(books, "a", 10).notes)
+        books.ledger.add_server(replace(tokens(10.5, 105, server="a"), output_at_finish=True), 3.5)
+        assert any("in fits and starts: a counts" in note for note in row(books, "b", 10.5).notes)
+
     def test_an_interval_in_which_nobody_counts_is_divided_equally(self):
         books = books_of(*BOTH, sharing=Sharing(GpuRule.TOKENS))
         run(books, 0, 20, rates=(0.0, 0.0))
@@ -224,6 +241,20 @@ class TestOutlets:
         assert "facility energy is that of its outlets; PUE is not applied to it" in server.notes
         dollars = sum(phase.dollars[Component.ENERGY] for phase in server.phases)
         assert dollars == pytest.approx(20_000 * 0.17 / 3.6e6)
+        balance(books)
+
+    def test_a_silent_outlet_takes_only_the_facility_gauges_away(self):
+        books = books_of(ServerPlan("a", all_gpus=True), ServerPlan("b", outlets=()))
+        run(books, 0, 60, outlet=1000.0)
+        for second in range(61, 100):
+            books.ledger.add_power(gpu_pass(second, {0: 100.0 * second, 1: 200.0 * second}), 3.5)
+            books.ledger.add_server(tokens(second, 10.0 * second, server="a"), 3.5)
+            books.settle(second, frozenset({"pdu"}))
+        boundaries = {boundary.boundary: boundary for boundary in row(books, "a", 99).window.boundaries}
+        assert boundaries[Given.GPU].power_watts == pytest.approx(300)
+        assert boundaries[Given.FACILITY].power_watts is None
+        assert boundaries[Given.FACILITY].coverage_ratio < 0.9
+        assert row(books, "a", 99).window.models[0].output_tokens_per_joule.keys() == {Given.GPU}
         balance(books)
 
     def test_what_lies_beyond_the_outlet_has_a_factor_of_its_own(self):

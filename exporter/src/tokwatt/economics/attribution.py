@@ -160,6 +160,13 @@ class Attribution:
             return ()
         return tuple(gpu for gpu, home in homes.items() if home == {(host,)})
 
+    def by_rule(self, server: str, boundary: Given) -> bool:
+        """Whether a rule, not a measurement, says how much of a shared GPU is in a server's energy of a boundary."""
+        epoch = self._epochs[-1]
+        if not any(gpu in epoch.ownership.shared for gpu in epoch.ownership.gpus.get(server, ())):
+            return False
+        return boundary is Given.GPU or not all(epoch.splits[key].alone for key in self.keys(server, boundary))
+
     # Progress
 
     def divide(self, now_seconds: float, down: frozenset[str]) -> None:

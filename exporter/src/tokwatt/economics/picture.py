@@ -11,7 +11,7 @@ from tokwatt.economics.host_rest import HostRest, host_rest
 from tokwatt.economics.live import live_window
 from tokwatt.economics.ownership import Ownership
 from tokwatt.economics.phases.live import phase_live
-from tokwatt.economics.plan import ServerPlan
+from tokwatt.economics.plan import GpuRule, ServerPlan
 from tokwatt.economics.response_notes import response_notes
 from tokwatt.ledger.ledger import DeviceKey
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
@@ -167,9 +167,21 @@ def _notes_on_sharing(books: Books, name: str) -> list[str]:
     notes = []
     for gpu in books.attribution.ownership.gpus.get(name, ()):
         shared = books.attribution.ownership.shared.get(gpu)
-        if shared is not None:
-            notes.append(f"GPU {gpu} is shared: its energy is attributed by the rule `{shared.rule}`, not measured")
+        if shared is None or shared.rule is None:
+            continue
+        notes.append(f"GPU {gpu} is shared: its energy is attributed by the rule `{shared.rule}`, not measured")
+        late = [one for one in shared.holders if shared.rule is GpuRule.TOKENS and _counts_at_finish(books, one)]
+        if late:
+            notes.append(
+                f"the rule `tokens` divides GPU {gpu} in fits and starts: {', '.join(late)} counts output tokens only "
+                "when a request ends"
+            )
     return notes
+
+
+def _counts_at_finish(books: Books, name: str) -> bool:
+    ledger = books.ledger.servers.get(name)
+    return ledger is not None and ledger.last_read is not None and ledger.last_read.output_at_finish
 
 
 def _notes_on_energy(books: Books, name: str) -> list[str]:
