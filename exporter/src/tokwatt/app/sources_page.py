@@ -1,4 +1,4 @@
-"""`tokwatt sources`: every token and power source it knows, with what each needs."""
+"""`tokwatt sources`: every token, power and owner source it knows, with what each needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.tables import table
-from tokwatt.readings import PowerSourceSpec
+from tokwatt.readings import OwnerSourceSpec, PowerSourceSpec
 from tokwatt.sources.tokens.spec import TokenSpec
 
 
@@ -45,10 +45,21 @@ def as_json(workshop: Workshop) -> Mapping[str, object]:
             }
             for spec in workshop.power_specs.values()
         ],
+        "owners": [
+            {
+                "source": spec.name,
+                "summary": spec.summary,
+                "needs": spec.needs,
+                "configured": spec.configured,
+                "options": _options(spec),
+                "traps": list(spec.traps),
+            }
+            for spec in workshop.owner_specs.values()
+        ],
     }
 
 
-def _options(spec: PowerSourceSpec) -> Mapping[str, str]:
+def _options(spec: PowerSourceSpec | OwnerSourceSpec) -> Mapping[str, str]:
     return {option.name: option.metadata.get("help", "") for option in fields(spec.options)}
 
 
@@ -72,9 +83,15 @@ def as_text(workshop: Workshop) -> str:
         )
         for spec in workshop.power_specs.values()
     ]
+    owners = [
+        (spec.name, "named" if spec.configured else "chosen", f"{spec.summary}. Needs {spec.needs}")
+        for spec in workshop.owner_specs.values()
+    ]
     return (
         "Inference servers\n"
         + table(("ENGINE", "ROLE", "PORTS", "PATH", "METRICS ARE SWITCHED ON BY"), tokens)
         + "\n\nMeters\n"
         + table(("SOURCE", "BOUNDARY", "DETECTED", "READS AND NEEDS"), power)
+        + "\n\nWhose GPUs (servers[].gpus)\n"
+        + table(("SOURCE", "IS", "FINDS AND NEEDS"), owners)
     )

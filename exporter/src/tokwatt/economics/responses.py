@@ -80,10 +80,15 @@ class ResponseBook:
 
         `tallies`: those of the window that cover enough of it.
         """
-        response = self._plans.get(name)
+        if name not in self._plans:
+            return None
+        return self.of(Measured(name, window, {key: summed(tally) for key, tally in tallies.items()}))
+
+    def of(self, measured: Measured) -> PerResponse | None:
+        """Return the same of what was measured in any stretch of time."""
+        response = self._plans.get(measured.name)
         if response is None:
             return None
-        measured = Measured(name, window, {key: summed(tally) for key, tally in tallies.items()})
         each = self._output_tokens(measured)
         attempts = self._attempts(measured, response)
         meaningful = self._tokens_per_meaningful(measured, response, each, attempts)
