@@ -20,6 +20,8 @@ from tokwatt.economics.plan import (
 from tokwatt.readings import CountSource, OwnerSource, PowerSource, TokenSource
 from tokwatt.units import mig_slices_of
 
+MOST_SERVERS_WITH_LOAD = 64  # beyond, the distribution of load would be most of what /metrics shows
+
 
 def plan_of(
     config: Config,
@@ -42,9 +44,16 @@ def plan_of(
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
+        load_distribution=_load_distribution(config),
         paces=_paces(config, [*token_sources, *count_sources], power_sources)
         | {source.name: Pace(source.period_seconds, source.timeout_seconds) for source in owner_sources},
     )
+
+
+def _load_distribution(config: Config) -> bool:
+    if config.load_distribution is not None:
+        return config.load_distribution
+    return len(config.servers) <= MOST_SERVERS_WITH_LOAD
 
 
 def _paces(
