@@ -26,17 +26,15 @@ from tokwatt.config.schema import (
     RESERVED_LABELS,
     Config,
     CounterConfig,
-    GpuRule,
     GpuSearch,
     GpuSelection,
     MeterConfig,
     ResponseConfig,
-    RestRule,
     Role,
     ServerConfig,
-    SharingConfig,
     TokenOrigin,
 )
+from tokwatt.config.sharing import GpuRule, RestRule, SharingConfig
 
 __all__ = [
     "DEFAULT_PORT",

@@ -36,8 +36,8 @@ from tokwatt.config.schema import (
     PhaseConfig,
     ResponseConfig,
     ServerConfig,
-    SharingConfig,
 )
+from tokwatt.config.sharing import SharingConfig
 from tokwatt.config.web import TlsConfig, WebConfig
 from tokwatt.readings import OwnerSourceSpec, PowerSourceSpec
 
