@@ -163,7 +163,7 @@ class Measurement:
         splits = account.phases.splitter.method != NO_SPLIT
 
         def per_response(start_seconds: float, end_seconds: float, sums: Mapping[str, Sums]) -> PerResponse | None:
-            window = WindowSums(start_seconds, end_seconds, start_seconds, end_seconds, {}, {})
+            window = WindowSums(start_seconds, end_seconds, start_seconds, end_seconds, {})
             return self.books.responses.per_response(Measured(server.name, window, sums))
 
         terms = Terms(self.books.plan.min_coverage, per_response, recorder.shares if splits else None)

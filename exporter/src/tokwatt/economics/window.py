@@ -150,10 +150,9 @@ class WindowSums:
     nominal_start_seconds: float
     nominal_end_seconds: float
     sums: Mapping[str, Tally]
-    error_ratios: Mapping[str, float]  # half-width of the 90 % interval of each boundary's energy
-    tokens_known: bool = (
-        True  # False: its edges are not finishes, so an at-finish counter's tokens are not of this time
-    )
+    # False: its edges are not finishes, so an at-finish counter's tokens are not of this time
+    tokens_known: bool = True
+    error_ratios: Mapping[str, float] = field(default_factory=dict)  # half-width of each energy's 90 % interval
 
     def coverage_ratio(self, name: str) -> float:
         """Part of the window in which this tally was measured."""
