@@ -66,6 +66,11 @@ class Exporter:
         return self._setup
 
     @property
+    def books(self) -> Books:
+        """Totals and windows of everything that is read."""
+        return self._books
+
+    @property
     def token_specs(self) -> Mapping[str, TokenSpec]:
         """Spec in use by server, of those whose engine is known by now."""
         scrapers = {name: source for name, source in self._tokens.items() if isinstance(source, TokenScraper)}

@@ -19,6 +19,8 @@ from tokwatt.economics.plan import (
 )
 from tokwatt.readings import CountSource, PowerSource, TokenSource
 
+MOST_SERVERS_WITH_LOAD = 64  # beyond, the distribution of load would be most of what /metrics shows
+
 
 def plan_of(
     config: Config,
@@ -40,8 +42,15 @@ def plan_of(
         window_seconds=config.window_seconds,
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
+        load_distribution=_load_distribution(config),
         paces=_paces(config, [*token_sources, *count_sources], power_sources),
     )
+
+
+def _load_distribution(config: Config) -> bool:
+    if config.load_distribution is not None:
+        return config.load_distribution
+    return len(config.servers) <= MOST_SERVERS_WITH_LOAD
 
 
 def _paces(

@@ -372,6 +372,12 @@ class Config:
             "part of the window that must be measured for a live gauge to show", unit="ratio", above=0, maximum=1
         ),
     )
+    load_distribution: bool | None = field(
+        default=None,
+        metadata=_setting(
+            "count time, energy and tokens by load, for P90 (some 100 series a server); omit: up to 64 servers"
+        ),
+    )
     reload_endpoint: bool = field(default=False, metadata=_setting("accept `POST /-/reload`; SIGHUP always reloads"))
     servers: tuple[ServerConfig, ...] = field(
         default=(), metadata=_setting("inference servers; omit: the usual ports of this host are tried")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tokwatt.economics import equations
 from tokwatt.economics.books import Books, tokens_of
 from tokwatt.economics.responses import PerResponse
 from tokwatt.economics.window import COST, TOKENS, Tally, WindowSums
+from tokwatt.quantities import Dollars, Joules, Tokens
 from tokwatt.snapshot import BoundaryWindow, Given, LiveWindow, ModelWindow
 
 
@@ -25,7 +27,7 @@ def live_window(books: Books, name: str, now_seconds: float) -> LiveWindow | Non
         # power is what it is; what was made with it is not known
         trusted = {key: replace(tally, tokens={}) for key, tally in trusted.items()}
     measured = [boundary for boundary in Given if boundary in sums.sums]
-    response = books.responses.per_response(name, sums, trusted)
+    response = books.responses.of_window(name, sums, trusted)
     return LiveWindow(
         start_seconds=sums.start_seconds,
         end_seconds=sums.end_seconds,
@@ -73,8 +75,8 @@ def _model(model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, respo
         input_tokens_per_second=_per(of_time.input_tokens if of_time else None, seconds),
         output_tokens_per_joule=_ratios(energy, model, processed=False),
         processed_tokens_per_joule=_ratios(energy, model, processed=True),
-        output_tokens_per_dollar=_per(_tokens(paid, model, processed=False), paid.dollars) if paid else None,
-        processed_tokens_per_dollar=_per(_tokens(paid, model, processed=True), paid.dollars) if paid else None,
+        output_tokens_per_dollar=_per_dollar(paid, model, processed=False),
+        processed_tokens_per_dollar=_per_dollar(paid, model, processed=True),
         response_cost_dollars=whole.cost_dollars if whole else None,
         response_energy_joules=whole.energy_joules if whole else {},
         response_terms=whole.terms if whole else None,
@@ -93,8 +95,18 @@ def _tokens(tally: Tally, model: str, *, processed: bool) -> float | None:
     return None if state.input_tokens is None else state.input_tokens + state.output_tokens
 
 
+def _per_dollar(cost: Tally | None, model: str, *, processed: bool) -> float | None:
+    tokens = _tokens(cost, model, processed=processed) if cost is not None else None
+    if cost is None or tokens is None:
+        return None
+    return equations.tokens_per_dollar(Tokens(tokens), Dollars(cost.dollars))
+
+
 def _ratios(energy: Mapping[Given, Tally], model: str, *, processed: bool) -> dict[Given, float]:
-    ratios = {
-        boundary: _per(_tokens(tally, model, processed=processed), tally.joules) for boundary, tally in energy.items()
-    }
-    return {boundary: ratio for boundary, ratio in ratios.items() if ratio is not None}
+    ratios: dict[Given, float] = {}
+    for boundary, tally in energy.items():
+        tokens = _tokens(tally, model, processed=processed)
+        ratio = None if tokens is None else equations.tokens_per_joule(Tokens(tokens), Joules(tally.joules))
+        if ratio is not None:
+            ratios[boundary] = ratio
+    return ratios

@@ -100,6 +100,7 @@ def _server(books: Books, server: ServerPlan, now_seconds: float, rests: Mapping
         phase_live=phase_live(books, server.name, now_seconds),
         meaningful_responses=_meaningful(books, server),
         notes=(*_notes(books, server, rests), *response_notes(books, server)),
+        load=books.accounts[server.name].load.totals if books.plan.load_distribution else None,
     )
 
 
