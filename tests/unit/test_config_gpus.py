@@ -83,3 +83,13 @@ def test_mistakes(gpus, said):
 def test_names_of_owner_sources_are_tokwatts_own():
     with pytest.raises(ConfigError, match="begins with 'gpus of '"):
         load_config("servers: [{name: gpus of chat, url: 'http://h'}]", "t.yml", power_specs={}, engines=())
+
+
+@pytest.mark.parametrize(("gpus", "warned"), [("", True), (", gpus: all", False), (", gpus: none", False)])
+def test_gpus_that_are_seen_from_afar_are_warned_of(gpus, warned):
+    text = (
+        f"servers: [{{name: chat, url: 'http://127.0.0.1:8000'{gpus}}}]\nmeters: [{{source: dcgm}}, {{source: nvml}}]"
+    )
+    specs = WORKSHOP.power_specs
+    _, warnings = load_config(text, "t.yml", power_specs=specs, engines=(), owner_specs=WORKSHOP.owner_specs)
+    assert ["every GPU that dcgm shows is this server's" in str(warning) for warning in warnings] == [True] * warned

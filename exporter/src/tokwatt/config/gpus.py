@@ -8,9 +8,9 @@ from dataclasses import replace
 from tokwatt.config import scalars
 from tokwatt.config.binder import FAILED, Binder, settings_of
 from tokwatt.config.mistakes import Rejected, nearest, shown
-from tokwatt.config.schema import Config, GpuSearch, GpuSelection
+from tokwatt.config.schema import Config, GpuSearch, GpuSelection, MeterConfig
 from tokwatt.config.tree import Scalar, Sequence, Table, Value
-from tokwatt.readings import OwnerSourceSpec
+from tokwatt.readings import Boundary, OwnerSourceSpec, PowerSourceSpec
 
 OwnerSpecs = Mapping[str, OwnerSourceSpec]
 LONE, NAMED = "lone", "named"  # owner sources that are chosen here and never named in a configuration
@@ -36,11 +36,28 @@ def bind_gpus(binder: Binder, value: Value, path: str, owner_specs: OwnerSpecs) 
     return GpuSelection(devices=devices)
 
 
-def with_gpu_default(config: Config, binder: Binder, owner_specs: OwnerSpecs) -> Config:
+def with_gpu_default(
+    config: Config, binder: Binder, owner_specs: OwnerSpecs, power_specs: Mapping[str, PowerSourceSpec]
+) -> Config:
     """Give the only server every GPU on which nobody else computes, unless it says otherwise."""
     if len(config.servers) != 1 or binder.place("servers[0].gpus"):
         return config
+    far = [meter.name for meter in config.meters or () if _shows_gpus_from_afar(meter, power_specs.get(meter.source))]
+    if far:
+        binder.report.warn(
+            binder.place("servers[0]"),
+            "servers[0].gpus",
+            f"every GPU that {', '.join(far)} shows is this server's: whose processes compute there cannot be seen",
+            "set gpus: all if that is so, else a list or its pod, {source: dcgm, pod: ...}",
+        )
     return replace(config, servers=(replace(config.servers[0], gpus=gpus_of_the_only_server(owner_specs)),))
+
+
+def _shows_gpus_from_afar(meter: MeterConfig, spec: PowerSourceSpec | None) -> bool:
+    """Whether a meter shows GPUs that NVML here may not: another exporter's, or a series of a Prometheus server."""
+    if spec is None or spec.detect or Boundary.GPU not in spec.boundaries:
+        return False
+    return tuple(spec.boundaries) == (Boundary.GPU,) or getattr(meter.options, "boundary", None) == Boundary.GPU
 
 
 def gpus_of_the_only_server(owner_specs: OwnerSpecs) -> GpuSelection:

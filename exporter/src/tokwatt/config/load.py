@@ -104,7 +104,7 @@ def load_config(
     config = Config()
     root = parse(text, report)
     if root is not None and not scalars.is_null(root):
-        config = with_gpu_default(binder.record(Config, root, ""), binder, owner_specs)
+        config = with_gpu_default(binder.record(Config, root, ""), binder, owner_specs, power_specs)
         check(config, binder, power_specs, engines)
         _check_specs(config, binder, check_spec)
         if counted_again is not None and not report.has_mistake("servers"):
