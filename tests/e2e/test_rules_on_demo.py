@@ -60,3 +60,16 @@ def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> Non
     )
     assert len(evaluated) > 150
     assert {rule["name"]: rule.get("lastError") for rule in evaluated if rule["health"] != "ok"} == {}
+
+
+def test_power_and_efficiency_at_p90_load_are_those_of_a_load_that_never_changes(prometheus: Prometheus) -> None:
+    """The demo's load is steady here, so P90 is now: the rules must agree with the live gauges."""
+    for rule, live in (
+        ("server:tokwatt_server_power_watts:p90_load_7d", "tokwatt_server_power_watts"),
+        ("server:tokwatt_output_tokens_per_joule:p90_load_7d", "tokwatt_output_tokens_per_joule"),
+    ):
+        at_p90 = poll(lambda name=rule: prometheus.instant(name) or None, rule, 100, every=2.0)  # type: ignore[misc]
+        now = {series.labels["boundary"]: series.points[-1][1] for series in prometheus.instant(live)}
+        found = {series.labels["boundary"]: series.points[-1][1] for series in at_p90}
+        assert found.keys() == now.keys() == {"gpu", "host", "facility"}
+        assert found == pytest.approx(now, rel=0.15)

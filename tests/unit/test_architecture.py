@@ -19,18 +19,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ARROWS: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "readings": (),
-    "units": (),
+    "quantities": (),
+    "units": ("quantities",),
     "snapshot": ("readings",),
     "sources": ("readings", "units"),
-    "ledger": ("readings", "snapshot", "units"),
-    "economics": ("readings", "snapshot", "units", "ledger"),
+    "ledger": ("readings", "snapshot", "quantities", "units"),
+    "economics": ("readings", "snapshot", "quantities", "units", "ledger"),
     "sampler": ("readings", "snapshot", "ledger", "economics"),
     "metrics": ("readings", "snapshot"),
     "config": ("readings", "units"),
     "simulate": ("readings", "units", "sources"),
 }
 COMPOSITION = ("app", "__main__", "docs")  # these put the rooms together and may import all of them
-PURE = ("readings", "units", "snapshot", "ledger", "economics")
+PURE = ("readings", "quantities", "units", "snapshot", "ledger", "economics")
 MAX_LINES = 400
 
 MUTABLE_DISPLAYS = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)

@@ -27,7 +27,7 @@ LABELS_OF_LEVEL = {
     "tokwatt": {"server"},  # budgets, the user's own
 }
 # Labels that recorded series have beyond their level, or add to it.
-DIMENSIONS = {"boundary", "component", "grid", "load", "mix"}
+DIMENSIONS = {"boundary", "component", "grid", "load", "load_le", "mix"}
 RUNBOOKS = ROOT / "docs" / "runbooks"
 HEADINGS = ["What it means", "Confirm", "Likely causes", "What to do", "When to silence"]
 QUERY = re.compile(r"`([a-z_]+:tokwatt[a-z0-9_:]*|tokwatt:[a-z0-9_:]*|tokwatt_[a-z0-9_]*)")
@@ -90,7 +90,7 @@ def test_a_recorded_name(rule: Recording) -> None:
     assert rule.help.endswith(".")
     operation = rule.record.rsplit(":", 1)[-1]
     if "_per_" in rule.record and not rule.record.startswith("tokwatt:"):
-        assert operation.startswith("ratio_rate") or operation in {"by_load", "median7d", "count7d"}
+        assert operation.startswith("ratio_rate") or operation in {"by_load", "median7d", "count7d", "p90_load_7d"}
     assert "avg by" not in rule.expr, "ratios are sums divided by sums"
 
 

@@ -47,6 +47,8 @@ class Settings:
     efficiency_ratio: float = setting(0.8, "share of the expected tokens per joule below which it is a regression")
     efficiency_for_seconds: float = setting(30 * MINUTE, "efficiency below that share", scales=True)
 
+    load_range_seconds: float = setting(7 * DAY, "time whose P90 load is looked at", scales=True)
+
     idle_dollars_per_hour: float = setting(0.5, "cost of a server without traffic that is worth an alert")
     idle_watts: float = setting(50, "power of a server without traffic and without a price that is worth an alert")
     idle_for_seconds: float = setting(HOUR, "cost or power without one token", scales=True)

@@ -80,6 +80,10 @@ Names are API, like those of the exporter.
   below 0: earned at negative electricity prices, so that a sum over components is the net.
 - At level `model`, a server with several models at once counts for none: no measurement divides its energy.
 - Zero tokens over energy is 0 tokens per joule. Inverses are absent then.
+- `p90_load_7d`: at the load that a server reaches or exceeds in a tenth of a week's time, idle time included, not on
+  average: what hardware, power feeds and cooling are bought for. Load is measured over slices of ten seconds; what is
+  near the percentile is one level of `tokwatt_load_seconds_total`, a factor of about 1.5. Only time in which tokens and
+  all of a server's energy were measured counts.
 """
 _BUDGET = """\
 ## Budgets

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deploy.prometheus.source.load import load_group
 from deploy.prometheus.source.model import Group, Recording, Settings, duration
 
 BOUNDARIES = ("gpu", "host", "facility")
@@ -41,6 +42,7 @@ def recording_groups(settings: Settings) -> tuple[Group, ...]:
         Group("tokwatt-rates-1h", tuple(_window("1h", settings.long_seconds, settings))),
         Group("tokwatt-efficiency", tuple(_efficiency(settings))),
         Group("tokwatt-history", tuple(_history(settings)), settings.short_seconds),
+        load_group(settings),
     )
 
 

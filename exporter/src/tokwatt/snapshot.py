@@ -118,6 +118,19 @@ class LiveWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadTotals:
+    """Seconds, tokens and joules of a server by load, cumulative over levels of load (`economics.load.LEVELS`).
+
+    Entry i is about all time at levels[i] generated tokens per second or less; the last one about all time.
+    """
+
+    levels: tuple[float, ...]
+    seconds: tuple[float, ...]
+    output_tokens: tuple[float, ...]
+    joules: Mapping[Given, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPhases:
     """Ratios of prefill and decode of one model; each divides a phase's own tokens by that phase's energy or cost."""
 
@@ -174,6 +187,7 @@ class ServerSnapshot:
     phase_live: PhaseLive | None = None
     meaningful_responses: float | None = None  # counted by the application; None: no counter is named, or not read yet
     notes: tuple[str, ...] = ()  # what a person should know: why a ratio is absent, what to configure
+    load: LoadTotals | None = None  # None: no slice of time is complete yet, or not wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokwatt import __version__
-from tokwatt.app import calibrate_command, sources_page
+from tokwatt.app import calc, calc_steps, calibrate_command, sources_page
 from tokwatt.app import probe as probing
+from tokwatt.app.amounts import EXAMPLES
 from tokwatt.app.build import Workshop
 from tokwatt.app.run import Runner, RunOptions
 from tokwatt.config import Config, ConfigError, ListenAddress, Rejected, environment_defaults, parse_listen, read_config
@@ -72,12 +73,42 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="for scripts")
     check.set_defaults(command=_check)
 
+    _add_calc(commands.add_parser("calc", help="the equations on numbers given, with every step; no server needed"))
+
+    _add_measure(commands.add_parser("measure", help="run a benchmark command under measurement"))
     calibrate_command.add_to(commands, _load)
 
     sources = commands.add_parser("sources", help="list every token and power source and what each needs")
     sources.add_argument("--json", action="store_true", help="for scripts")
     sources.set_defaults(command=_sources)
     return parser
+
+
+def _add_calc(parser: argparse.ArgumentParser) -> None:
+    parser.description = f"Amounts have units: {EXAMPLES}. Their order matters only where two have the same unit."
+    parser.add_argument("amounts", nargs="*", metavar="AMOUNT", help="for example: 3000tok/s 1kW 0.17$/kWh 2.5$/h")
+    for name, text in calc.OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="AMOUNT", help=text)
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.set_defaults(command=_calc)
+
+
+def _add_measure(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Runs COMMAND and says what the servers generated, what it took and what it cost, over the whole run and in "
+        "its steady state. Exit code 1 where the command failed; its report is saved all the same."
+    )
+    parser.usage = (
+        "tokwatt measure [options] -- COMMAND ...\n       tokwatt measure --compare FILE.csv [--report FILE.html]"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (or TOKWATT_CONFIG)")
+    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="name this run; repeat it")
+    parser.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="save the run, with its course")
+    parser.add_argument("--csv", dest="csv_file", type=Path, metavar="FILE", help="append the run to a file of many")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="save a page with plots")
+    parser.add_argument("--compare", type=Path, metavar="FILE.csv", help="show the runs of a file side by side")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND", help="after --")
+    parser.set_defaults(command=_measure)
 
 
 def _listen(text: str) -> ListenAddress:
@@ -113,6 +144,7 @@ def _load(path: Path | None, workshop: Workshop) -> Config:
         engines=workshop.engines,
         check_spec=workshop.check_spec,
         counted_again=workshop.counted_again,
+        owner_specs=workshop.owner_specs,
     )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -153,6 +185,45 @@ def _check(options: argparse.Namespace) -> int:
     meters = "meters detected at start" if config.meters is None else f"{len(config.meters)} meters"
     print(f"{options.file}: valid: {servers}, {meters}")
     return FINE
+
+
+def _calc(options: argparse.Namespace) -> int:
+    given = calc.numbers(options.amounts, {name: getattr(options, name) for name in calc.OPTIONS})
+    steps = calc_steps.steps(given)
+    print(json.dumps(calc.as_json(given, steps), indent=2) if options.json else calc.as_text(steps))
+    return FINE
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from tokwatt.app import measure_command  # noqa: PLC0415  `tokwatt run` need not carry it
+    from tokwatt.app.measure import NothingToMeasureError  # noqa: PLC0415
+
+    argv = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
+    wanted = measure_command.Wanted(
+        command=tuple(argv),
+        labels=measure_command.labels_of(options.label),
+        json_file=options.json_file,
+        csv_file=options.csv_file,
+        page=options.report,
+    )
+    if options.compare is not None:
+        measure_command.compare(options.compare, wanted)
+        return FINE
+    wanted.check()
+
+    async def measured() -> bool:
+        workshop = Workshop()
+        try:
+            config = _load(options.config or environment_defaults(os.environ).config, workshop)
+            return await measure_command.measure(config, workshop, wanted)
+        finally:
+            await workshop.aclose()
+
+    try:
+        return FINE if asyncio.run(measured()) else FAILED
+    except NothingToMeasureError as error:
+        print(f"tokwatt: {error}", file=sys.stderr)
+        return FAILED
 
 
 def _sources(options: argparse.Namespace) -> int:

@@ -97,7 +97,8 @@ class Attribution:
         """Take over what an owner source found. It holds from the instant of the reading on, never before."""
         self._found |= {name: found for name, found in reading.servers.items() if self._looks_for(name)}
         ownership = self._resolved()
-        if ownership == self.ownership:
+        if ownership.gives_like(self.ownership):
+            self._epochs[-1].ownership = ownership
             return
         start = max(reading.at_seconds, self._epochs[-1].from_seconds)
         self._epochs[-1].until_seconds = start
@@ -158,6 +159,13 @@ class Attribution:
         if any(len(home) != 1 or len(next(iter(home))) != 1 for home in homes.values()):
             return ()
         return tuple(gpu for gpu, home in homes.items() if home == {(host,)})
+
+    def by_rule(self, server: str, boundary: Given) -> bool:
+        """Whether a rule, not a measurement, says how much of a shared GPU is in a server's energy of a boundary."""
+        epoch = self._epochs[-1]
+        if not any(gpu in epoch.ownership.shared for gpu in epoch.ownership.gpus.get(server, ())):
+            return False
+        return boundary is Given.GPU or not all(epoch.splits[key].alone for key in self.keys(server, boundary))
 
     # Progress
 

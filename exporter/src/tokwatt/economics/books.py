@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
 from tokwatt.economics.error import NO_ERRORS, EdgeError, EnergySums
+from tokwatt.economics.intervals import between
+from tokwatt.economics.load import LoadMeter
 from tokwatt.economics.phases.book import PhaseBook
 from tokwatt.economics.phases.choice import splitter_of
 from tokwatt.economics.phases.segments import Segment
@@ -38,6 +40,7 @@ class ServerAccount:
     totals: ServerTotals
     phases: PhaseBook
     phase_window: PhaseWindow
+    load: LoadMeter
     charged_until_seconds: float | None = None  # capacity dollars are accrued up to here
     last_cut: Cut | None = None  # the token reading that ends the last window interval
     seen_until_seconds: float = float("-inf")  # cuts up to here are in the window, or never can be
@@ -87,6 +90,7 @@ class Books:
                     ServerTotals(),
                     PhaseBook(splitter_of(server)),
                     PhaseWindow(plan.window_seconds, plan.tick_seconds),
+                    LoadMeter(),
                 )
             else:
                 if server.name not in configured_before:
@@ -157,6 +161,13 @@ class Books:
         """Widest boundary measured for a server: the one whose energy is paid for. None: no meter."""
         return next((given for given in reversed(MEASURED) if self.attribution.keys(name, given)), None)
 
+    def _boundaries(self, name: str) -> list[Given]:
+        """Boundaries at which a server is given energy."""
+        measured = [given for given in MEASURED if self.attribution.keys(name, given)]
+        if Given.HOST in measured and Given.FACILITY not in measured:
+            measured.append(Given.FACILITY)
+        return measured
+
     def _count_gpus(self, at_seconds: float) -> None:
         """Note how many GPUs each server pays for. Devices that have just appeared count from `at_seconds` on."""
         for server in self.plan.servers:
@@ -169,9 +180,7 @@ class Books:
         if ledger.timeline.end_seconds is None:
             return
         name = account.plan.name
-        boundaries = [given for given in MEASURED if self.attribution.keys(name, given)]
-        if Given.HOST in boundaries and Given.FACILITY not in boundaries:
-            boundaries.append(Given.FACILITY)
+        boundaries = self._boundaries(name)
         components, asides = self._priced(name)
         splits = account.phases.splitter.method != NO_SPLIT
         phases = tuple(Phase) if splits else (Phase.IDLE, Phase.UNSPLIT)
@@ -257,8 +266,17 @@ class Books:
         point = Point(cut.at_seconds, cut.uncertainty_seconds, tallies, cut.edge, cut.in_flight, edges)
         account.window.append(point)
         account.phase_window.offer(last, point)
+        if self.plan.load_distribution:
+            self._add_load(account, last, point)
         self.responses.add(account.plan.name, point)
         account.last_cut = cut
+
+    def _add_load(self, account: ServerAccount, before: Point | None, point: Point) -> None:
+        interval = between(before, point) if before else None
+        if interval is None:
+            account.load.restart()
+            return
+        account.load.add(interval, self._boundaries(account.plan.name))
 
     def _edge_errors(self, name: str, cut: Cut) -> Mapping[str, EdgeError]:
         errors: dict[str, EdgeError] = {}

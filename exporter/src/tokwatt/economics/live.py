@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tokwatt.economics import equations
 from tokwatt.economics.books import Books, tokens_of
-from tokwatt.economics.history import summed
-from tokwatt.economics.responses import Measured, PerResponse
+from tokwatt.economics.responses import PerResponse
 from tokwatt.economics.window import COST, TOKENS, Tally, WindowSums
+from tokwatt.quantities import Dollars, Joules, Tokens
 from tokwatt.snapshot import BoundaryWindow, Given, LiveWindow, ModelWindow
 
 
@@ -26,14 +27,12 @@ def live_window(books: Books, name: str, now_seconds: float) -> LiveWindow | Non
         # power is what it is; what was made with it is not known
         trusted = {key: replace(tally, tokens={}) for key, tally in trusted.items()}
     measured = [boundary for boundary in Given if boundary in sums.sums]
-    response = books.responses.per_response(
-        Measured(name, sums, {key: summed(tally) for key, tally in trusted.items()}),
-    )
+    response = books.responses.per_response(name, sums, trusted)
     return LiveWindow(
         start_seconds=sums.start_seconds,
         end_seconds=sums.end_seconds,
         covered_seconds=sums.sums[TOKENS].seconds if TOKENS in sums.sums else 0.0,
-        boundaries=tuple(_boundary(sums, trusted, boundary) for boundary in measured),
+        boundaries=tuple(_boundary(books, name, sums, trusted.get(boundary), boundary) for boundary in measured),
         models=tuple(
             _model(model, trusted, with_ratios=with_ratios, response=response) for model, with_ratios in _rows(sums)
         ),
@@ -51,13 +50,14 @@ def _rows(sums: WindowSums) -> list[tuple[str, bool]]:
     return [("", True)] + [(model, False) for model in models if model]
 
 
-def _boundary(sums: WindowSums, trusted: Mapping[str, Tally], boundary: Given) -> BoundaryWindow:
-    tally = trusted.get(boundary)
+def _boundary(books: Books, name: str, sums: WindowSums, tally: Tally | None, boundary: Given) -> BoundaryWindow:
+    physical = boundary if books.attribution.keys(name, boundary) else Given.HOST  # facility: host times PUE
+    stated = tally is not None and not books.attribution.by_rule(name, physical)
     return BoundaryWindow(
         boundary,
         coverage_ratio=sums.coverage_ratio(boundary),
         power_watts=tally.joules / tally.seconds if tally else None,
-        error_ratio=sums.error_ratios.get(boundary) if tally else None,
+        error_ratio=sums.error_ratios.get(boundary) if stated else None,  # of what a rule gives nobody knows
     )
 
 
@@ -76,8 +76,8 @@ def _model(model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, respo
         input_tokens_per_second=_per(of_time.input_tokens if of_time else None, seconds),
         output_tokens_per_joule=_ratios(energy, model, processed=False),
         processed_tokens_per_joule=_ratios(energy, model, processed=True),
-        output_tokens_per_dollar=_per(_tokens(paid, model, processed=False), paid.dollars) if paid else None,
-        processed_tokens_per_dollar=_per(_tokens(paid, model, processed=True), paid.dollars) if paid else None,
+        output_tokens_per_dollar=_per_dollar(paid, model, processed=False),
+        processed_tokens_per_dollar=_per_dollar(paid, model, processed=True),
         response_cost_dollars=whole.cost_dollars if whole else None,
         response_energy_joules=whole.energy_joules if whole else {},
         response_terms=whole.terms if whole else None,
@@ -96,8 +96,18 @@ def _tokens(tally: Tally, model: str, *, processed: bool) -> float | None:
     return None if state.input_tokens is None else state.input_tokens + state.output_tokens
 
 
+def _per_dollar(cost: Tally | None, model: str, *, processed: bool) -> float | None:
+    tokens = _tokens(cost, model, processed=processed) if cost is not None else None
+    if cost is None or tokens is None:
+        return None
+    return equations.tokens_per_dollar(Tokens(tokens), Dollars(cost.dollars))
+
+
 def _ratios(energy: Mapping[Given, Tally], model: str, *, processed: bool) -> dict[Given, float]:
-    ratios = {
-        boundary: _per(_tokens(tally, model, processed=processed), tally.joules) for boundary, tally in energy.items()
-    }
-    return {boundary: ratio for boundary, ratio in ratios.items() if ratio is not None}
+    ratios: dict[Given, float] = {}
+    for boundary, tally in energy.items():
+        tokens = _tokens(tally, model, processed=processed)
+        ratio = None if tokens is None else equations.tokens_per_joule(Tokens(tokens), Joules(tally.joules))
+        if ratio is not None:
+            ratios[boundary] = ratio
+    return ratios

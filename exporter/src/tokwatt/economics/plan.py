@@ -120,6 +120,7 @@ class Plan:
     window_seconds: float = 60.0
     min_coverage: float = 0.9
     tick_seconds: float = 1.0
+    load_distribution: bool = True  # time, energy and tokens by load: some 100 series for each server
     paces: Mapping[str, Pace] = field(default_factory=dict)  # by source name
 
     def pace(self, source: str) -> Pace:

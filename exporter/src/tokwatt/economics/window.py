@@ -150,10 +150,9 @@ class WindowSums:
     nominal_start_seconds: float
     nominal_end_seconds: float
     sums: Mapping[str, Tally]
-    error_ratios: Mapping[str, float]  # half-width of the 90 % interval of each boundary's energy
-    tokens_known: bool = (
-        True  # False: its edges are not finishes, so an at-finish counter's tokens are not of this time
-    )
+    # False: its edges are not finishes, so an at-finish counter's tokens are not of this time
+    tokens_known: bool = True
+    error_ratios: Mapping[str, float] = field(default_factory=dict)  # half-width of each energy's 90 % interval
 
     def coverage_ratio(self, name: str) -> float:
         """Part of the window in which this tally was measured."""
@@ -184,6 +183,10 @@ class Window:
     def last(self) -> Point | None:
         """Newest point."""
         return self._points[-1] if self._points else None
+
+    def points_after(self, at_seconds: float) -> list[Point]:
+        """Points later than an instant, as far as they are still kept."""
+        return [point for point in self._points if point.at_seconds > at_seconds]
 
     def clear(self) -> None:
         """Start anew."""

@@ -9,7 +9,8 @@ from typing import Final
 
 from tokwatt.metrics.catalogue_counted import COUNTED
 from tokwatt.metrics.catalogue_live import LIVE
+from tokwatt.metrics.catalogue_load import LOAD
 from tokwatt.metrics.catalogue_state import STATE
 from tokwatt.metrics.family import Family
 
-CATALOGUE: Final[tuple[Family, ...]] = (*COUNTED, *LIVE, *STATE)
+CATALOGUE: Final[tuple[Family, ...]] = (*COUNTED, *LOAD, *LIVE, *STATE)

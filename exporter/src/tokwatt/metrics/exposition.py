@@ -11,14 +11,19 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from tokwatt.metrics import load
 from tokwatt.metrics.catalogue import CATALOGUE
 from tokwatt.metrics.family import Family
 from tokwatt.snapshot import Snapshot
 
+OPENMETRICS_END = b"# EOF\n"
 
-def families(snapshot: Snapshot) -> Iterable[Metric]:
-    """Yield every family of the catalogue that has samples."""
+
+def families(snapshot: Snapshot, *, seldom: bool | None = None) -> Iterable[Metric]:
+    """Yield every family of the catalogue that has samples; `seldom`: those that change seldom, or all others."""
     for family in CATALOGUE:
+        if seldom is not None and family.seldom is not seldom:
+            continue
         metric = _metric(family, snapshot)
         if metric.samples:
             yield metric
@@ -34,12 +39,13 @@ def _metric(family: Family, snapshot: Snapshot) -> Metric:
 class _Page(Collector):
     """One Snapshot as a collector; prometheus_client's encoders ask for nothing else."""
 
-    def __init__(self, snapshot: Snapshot, own: Iterable[Collector]) -> None:
+    def __init__(self, snapshot: Snapshot, own: Iterable[Collector], *, seldom: bool) -> None:
         self._snapshot = snapshot
         self._own = own
+        self._seldom = seldom
 
     def collect(self) -> Iterable[Metric]:
-        yield from families(self._snapshot)
+        yield from families(self._snapshot, seldom=self._seldom)
         for collector in self._own:
             yield from collector.collect()
 
@@ -54,7 +60,10 @@ class Body:
 
 
 class Exposition:
-    """Bodies of the latest Snapshot. Rendering happens at most once per Snapshot and format, however many ask."""
+    """Bodies of the latest Snapshot. Rendering happens at most once per Snapshot and format, however many ask.
+
+    Families that change seldom are most of a page's samples; their text is kept until one of them changes.
+    """
 
     def __init__(self, *, with_process: bool = True) -> None:
         registry = CollectorRegistry()  # of its own: nothing else is ever registered there
@@ -63,9 +72,12 @@ class Exposition:
         )
         self._snapshot: Snapshot | None = None
         self._bodies: dict[tuple[str, bool], Body] = {}
+        self._seldom: dict[str, bytes] = {}  # text by content type
 
     def update(self, snapshot: Snapshot) -> None:
         """Replace the Snapshot whole."""
+        if self._snapshot is None or not load.unchanged(self._snapshot, snapshot):
+            self._seldom = {}
         self._snapshot = snapshot
         self._bodies = {}
 
@@ -86,5 +98,12 @@ class Exposition:
         if gzipped and plain_key in self._bodies:
             text = self._bodies[plain_key].content
         else:
-            text = encoder(_Page(snapshot, self._own))  # type: ignore[arg-type]  # encoders only call collect()
+            if content_type not in self._seldom:
+                self._seldom[content_type] = _encode(encoder, _Page(snapshot, (), seldom=True))
+            text = self._seldom[content_type].removesuffix(OPENMETRICS_END)
+            text += _encode(encoder, _Page(snapshot, self._own, seldom=False))
         return Body(gzip.compress(text, compresslevel=4) if gzipped else text, content_type, gzipped)
+
+
+def _encode(encoder: Callable[[CollectorRegistry], bytes], page: _Page) -> bytes:
+    return encoder(page)  # type: ignore[arg-type]  # encoders only call collect()

@@ -23,7 +23,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family. `open_labels`: more labels than listed may appear (from the user's configuration)."""
+    """One metric family.
+
+    `open_labels`: more labels than listed may appear (from the user's configuration).
+    `seldom`: its samples stay the same over many Snapshots, so its text is kept.
+    """
 
     name: str
     kind: Kind
@@ -31,6 +35,7 @@ class Family:
     help: str
     samples: Callable[[Snapshot], Iterable[Sample]]
     open_labels: bool = False
+    seldom: bool = False
 
     @property
     def unit(self) -> str:
