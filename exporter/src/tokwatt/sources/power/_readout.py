@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings import (
     Boundary,
     DeviceInfo,
@@ -188,9 +189,11 @@ class Readout:
         if self._is_power:
             if amount == 0 and self._options.boundary is not Boundary.OUTLET:
                 raise Unavailable(f"{device} shows 0 W, which is no measurement", where=self._where)
-            return PowerSample(self._meter(device), amount, at_seconds)
+            return PowerSample(self._meter(device), Watts(amount), at_seconds)
         placed = self._renewals.place(device, value, at_seconds)
-        return EnergyCounter(self._meter(device), amount, placed, self._options.wraps_at_joules)
+        wraps_at = self._options.wraps_at_joules
+        modulus = None if wraps_at is None else Joules(wraps_at)
+        return EnergyCounter(self._meter(device), Joules(amount), placed, modulus)
 
     def info(self, device: str, name: str, labels: Mapping[str, str]) -> DeviceInfo:
         """Describe a device."""
