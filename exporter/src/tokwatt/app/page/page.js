@@ -817,7 +817,13 @@ function responseText(server, chosen) {
   if (isNumber(row?.response_cost_dollars)) parts.push(dollars(row.response_cost_dollars));
   if (isNumber(row?.response_energy_joules[boundary]))
     parts.push(`${joules(row.response_energy_joules[boundary])} (${BOUNDARY_NAMES[boundary]})`);
-  return parts.length ? `Per meaningful response: ${parts.join(" and ")}` : "";
+  return parts.length ? `Per meaningful response: ${parts.join(" and ")}${responseTerms(row.response_terms)}` : "";
+}
+
+function responseTerms(terms) {
+  if (!isNumber(terms?.output_tokens) || !isNumber(terms.attempts_ratio)) return "";
+  const made = `${plain(terms.output_tokens)} tokens × ${plain(terms.attempts_ratio)} attempts`;
+  return terms.support_dollars ? ` (${made}, ${dollars(terms.support_dollars)} of support)` : ` (${made})`;
 }
 
 function windowText(snapshot, server) {
@@ -940,17 +946,26 @@ function meterRows(snapshot) {
         {
           text: `${index}${device?.name || row.meter.device}`,
           badge: row.meter.method === "simulated" ? "simulated" : "",
-          note: [row.meter.device, ...details].join(" · "),
+          note: [row.meter.device, ...details, ...whose(snapshot, row.meter)].join(" · "),
         },
         BOUNDARY_NAMES[row.meter.boundary] ?? row.meter.boundary,
         row.meter.source,
         row.meter.fidelity,
         row.meter.method,
-        { text: joules(row.joules), note: isNumber(row.joules) ? wattHours(row.joules) : "not measured yet" },
+        { text: joules(row.joules), note: energyNoteOf(row) },
         { text: joules(row.unattributed_joules), note: unattributedNote(row, rest) },
       ],
     };
   });
+}
+
+const whose = (snapshot, { device }) =>
+  snapshot.servers.filter(({ gpus }) => gpus.some((gpu) => gpu.device === device)).map(({ name }) => `of ${name}`);
+
+function energyNoteOf(row) {
+  if (!isNumber(row.joules)) return "not measured yet";
+  const rest = isNumber(row.non_gpu_watts) ? `; ${watts(row.non_gpu_watts)} is not GPU` : "";
+  return `${wattHours(row.joules)}${rest}`;
 }
 
 function unattributedNote(row, share) {

@@ -26,6 +26,7 @@ from tokwatt.readings import (
     SourceContext,
     Unavailable,
 )
+from tokwatt.sources.power._fall_guard import WrapGuard
 from tokwatt.sources.power._known_series import objection, warning
 from tokwatt.sources.power._precision import UNSTATED_GAIN_RATIO, declared
 from tokwatt.sources.power._renewals import Renewals
@@ -143,6 +144,8 @@ class Readout:
         self._context = context
         self._where = where
         self._renewals = Renewals(options.update_seconds, options.period_seconds, where)
+        wraps_at = options.wraps_at_joules
+        self._wraps = WrapGuard(None if wraps_at is None else Joules(wraps_at), options.period_seconds)
         self._is_power = options.kind is Kind.WATTS
         self._units = JOULES_PER_KWH if options.kind is Kind.KWH else 1.0
         # A renewal is placed between two looks, so what remains unknown of its instant is no more than their distance.
@@ -191,8 +194,7 @@ class Readout:
                 raise Unavailable(f"{device} shows 0 W, which is no measurement", where=self._where)
             return PowerSample(self._meter(device), Watts(amount), at_seconds)
         placed = self._renewals.place(device, value, at_seconds)
-        wraps_at = self._options.wraps_at_joules
-        modulus = None if wraps_at is None else Joules(wraps_at)
+        modulus = self._wraps.modulus(device, Joules(amount), placed)
         return EnergyCounter(self._meter(device), Joules(amount), placed, modulus)
 
     def info(self, device: str, name: str, labels: Mapping[str, str]) -> DeviceInfo:
