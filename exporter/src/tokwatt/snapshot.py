@@ -9,6 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tokwatt.quantities import (
+    Dollars,
+    DollarsPerJoule,
+    DollarsPerSecond,
+    Joules,
+    Tokens,
+    TokensPerDollar,
+    TokensPerJoule,
+    TokensPerSecond,
+    Watts,
+)
 from tokwatt.readings import DeviceInfo, Meter
 
 
@@ -49,9 +60,9 @@ class TokenTotals:
     """Tokens and requests of one model on one server since the exporter first read it. None: not offered."""
 
     model: str
-    input_tokens: float | None
-    cached_input_tokens: float | None
-    output_tokens: float | None
+    input_tokens: Tokens | None
+    cached_input_tokens: Tokens | None
+    output_tokens: Tokens | None
     requests: Mapping[str, float]  # by outcome: success, error, abort
 
 
@@ -61,8 +72,8 @@ class PhaseTotals:
 
     model: str
     phase: Phase
-    joules: Mapping[Given, float]
-    dollars: Mapping[Component, float]
+    joules: Mapping[Given, Joules]
+    dollars: Mapping[Component, Dollars]
     aside: Mapping[Aside, float] = field(default_factory=dict)
 
 
@@ -72,7 +83,7 @@ class BoundaryWindow:
 
     boundary: Given
     coverage_ratio: float  # part of the window in which tokens and this boundary's energy were both measured
-    power_watts: float | None  # None below min_coverage
+    power_watts: Watts | None  # None below min_coverage
     error_ratio: float | None = None  # half-width of the 90 % interval of the energy, as a share; None as for power
 
 
@@ -83,11 +94,11 @@ class ResponseTerms:
     Cost is `output_tokens` * `attempts_ratio` * dollars per output token + `support_dollars`; energy likewise.
     """
 
-    output_tokens: float | None  # generated tokens per finished response, reasoning included
+    output_tokens: Tokens | None  # generated tokens per finished response, reasoning included
     attempts_ratio: float | None  # finished responses per meaningful one, or as configured
-    support_tokens: float | None  # pre- and post-processing tokens per meaningful response
-    support_dollars: float | None  # what these cost
-    support_joules: Mapping[Given, float]  # energy of the support servers per meaningful response
+    support_tokens: Tokens | None  # pre- and post-processing tokens per meaningful response
+    support_dollars: Dollars | None  # what these cost
+    support_joules: Mapping[Given, Joules]  # energy of the support servers per meaningful response
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +106,14 @@ class ModelWindow:
     """Rates and ratios of one model inside the live window. None: not measured, not offered or below min_coverage."""
 
     model: str
-    output_tokens_per_second: float | None
-    input_tokens_per_second: float | None
-    output_tokens_per_joule: Mapping[Given, float]
-    processed_tokens_per_joule: Mapping[Given, float]
-    output_tokens_per_dollar: float | None
-    processed_tokens_per_dollar: float | None
-    response_cost_dollars: float | None = None
-    response_energy_joules: Mapping[Given, float] = field(default_factory=dict)
+    output_tokens_per_second: TokensPerSecond | None
+    input_tokens_per_second: TokensPerSecond | None
+    output_tokens_per_joule: Mapping[Given, TokensPerJoule]
+    processed_tokens_per_joule: Mapping[Given, TokensPerJoule]
+    output_tokens_per_dollar: TokensPerDollar | None
+    processed_tokens_per_dollar: TokensPerDollar | None
+    response_cost_dollars: Dollars | None = None
+    response_energy_joules: Mapping[Given, Joules] = field(default_factory=dict)
     response_terms: ResponseTerms | None = None  # None: no `responses` entry names this server
 
 
@@ -126,8 +137,8 @@ class LoadTotals:
 
     levels: tuple[float, ...]
     seconds: tuple[float, ...]
-    output_tokens: tuple[float, ...]
-    joules: Mapping[Given, tuple[float, ...]]
+    output_tokens: tuple[Tokens, ...]
+    joules: Mapping[Given, tuple[Joules, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +146,10 @@ class ModelPhases:
     """Ratios of prefill and decode of one model; each divides a phase's own tokens by that phase's energy or cost."""
 
     model: str
-    prefill_tokens_per_joule: Mapping[Given, float]
-    decode_tokens_per_joule: Mapping[Given, float]
-    prefill_tokens_per_dollar: float | None
-    decode_tokens_per_dollar: float | None
+    prefill_tokens_per_joule: Mapping[Given, TokensPerJoule]
+    decode_tokens_per_joule: Mapping[Given, TokensPerJoule]
+    prefill_tokens_per_dollar: TokensPerDollar | None
+    decode_tokens_per_dollar: TokensPerDollar | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +189,7 @@ class ServerSnapshot:
     window: LiveWindow | None
     requests_running: float | None
     requests_waiting: float | None
-    capacity_dollars_per_second: float | None
+    capacity_dollars_per_second: DollarsPerSecond | None
     capacity_includes_electricity: bool  # a lease that covers power: energy dollars are beside the cost, not in it
     gpus: tuple[OwnedGpu, ...] = ()
     gpus_found_by: str = ""  # how its GPUs were found out at run time, for a person; "" where they are configured
@@ -195,9 +206,9 @@ class MeterTotal:
     """Energy one physical meter measured since its first reading. `unattributed_joules`: no server's."""
 
     meter: Meter
-    joules: float
-    unattributed_joules: float | None  # None where this boundary is not given to servers
-    non_gpu_watts: float | None = None  # of a host, over the window: its power less that of its GPUs; None: not known
+    joules: Joules
+    unattributed_joules: Joules | None  # None where this boundary is not given to servers
+    non_gpu_watts: Watts | None = None  # of a host, over the window: its power less that of its GPUs; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +233,7 @@ class SourceHealth:
 class PriceSnapshot:
     """Prices in force. None: not configured, or not known at present."""
 
-    electricity_dollars_per_joule: float | None
+    electricity_dollars_per_joule: DollarsPerJoule | None
     pue_ratio: float
     carbon_grams_per_joule: float | None = None
     electricity_configured: bool = False  # tells a price that is not known at present from one that nobody gave

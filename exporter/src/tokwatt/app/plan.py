@@ -17,6 +17,7 @@ from tokwatt.economics.plan import (
     ServerPlan,
     Sharing,
 )
+from tokwatt.quantities import DollarsPerToken, Tokens
 from tokwatt.readings import CountSource, OwnerSource, PowerSource, TokenSource
 from tokwatt.units import mig_slices_of
 
@@ -93,8 +94,8 @@ def _response(config: Config, server: str) -> ResponsePlan | None:
         if response.server == server:
             return ResponsePlan(
                 attempts=response.attempts,
-                support_tokens=response.support_tokens,
-                support_dollars_per_token=response.support_dollars_per_token,
+                support_tokens=Tokens(response.support_tokens),
+                support_dollars_per_token=DollarsPerToken(response.support_dollars_per_token),
                 meaningful=response.counter_name,
                 support=response.support,
             )

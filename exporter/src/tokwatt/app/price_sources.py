@@ -23,6 +23,7 @@ from tokwatt.config import (
 )
 from tokwatt.economics import annuity
 from tokwatt.economics.plan import Capacity, Fed
+from tokwatt.quantities import DollarsPerJoule
 from tokwatt.readings import PriceSource, SourceContext
 from tokwatt.sources._http import safe_url
 from tokwatt.sources.power._web import WebOptions
@@ -114,7 +115,7 @@ def _rule(rule: TariffRule) -> Rule:
     )
 
 
-def electricity_of(price: ElectricityPrice | None) -> float | Fed | None:
+def electricity_of(price: ElectricityPrice | None) -> DollarsPerJoule | Fed | None:
     """Dollars per joule, or who says how many."""
     if price is None:
         return None

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from tokwatt.quantities import Dollars, DollarsPerSecond, Seconds
+
 SECONDS_PER_YEAR: Final = 8766 * 3600.0  # 365.25 days
 
 
@@ -35,6 +37,6 @@ def dollars_per_year(purchase: Purchase) -> float:
     return present * interest / (1 - 1 / growth) + maintenance
 
 
-def dollars_per_second(purchase: Purchase) -> float:
+def dollars_per_second(purchase: Purchase) -> DollarsPerSecond:
     """Price of a second in service: these seconds carry the whole year."""
-    return dollars_per_year(purchase) / (SECONDS_PER_YEAR * purchase.utilisation_ratio)
+    return Dollars(dollars_per_year(purchase)) / Seconds(SECONDS_PER_YEAR * purchase.utilisation_ratio)

@@ -23,6 +23,7 @@ from tokwatt.economics.token_lines import TokenLines
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import DeviceKey, Ledger
 from tokwatt.ledger.line import Line, Stretch
+from tokwatt.quantities import Joules
 from tokwatt.readings import Boundary, OwnersReading, Precision, ServerGpus
 from tokwatt.snapshot import Given
 
@@ -34,7 +35,7 @@ GIVEN_OF: Mapping[Boundary, Given] = {
 MOST_EPOCHS = 32  # a device that is not read for long must not keep every change of owner since
 
 # server, boundary, the segment that holds the piece, its joules, and where in time they lie
-Deliver = Callable[[str, Given, Segment, float, Stretch], None]
+Deliver = Callable[[str, Given, Segment, Joules, Stretch], None]
 Keys = Mapping[str, tuple[DeviceKey, ...]]  # devices by server
 SegmentsOf = Callable[[str], Segments]  # of a server: how its time is classified, as far as that is known
 
@@ -44,8 +45,8 @@ class DeviceTotal:
     """Published total of one device, complete up to its frontier."""
 
     frontier_seconds: float
-    joules: float = 0.0
-    unattributed_joules: float = 0.0
+    joules: Joules = Joules(0)
+    unattributed_joules: Joules = Joules(0)
 
 
 @dataclass(slots=True)
@@ -200,8 +201,8 @@ class Attribution:
         end = min([curve.line.end_seconds, epoch.until_seconds, *ends])
         if end <= start:
             return
-        measured = curve.line.at(end) - curve.line.at(start)
-        given = sum(self._give(name, key, epoch, (start, end), deliver) for name in claimants)
+        measured = Joules(curve.line.at(end) - curve.line.at(start))
+        given = sum((self._give(name, key, epoch, (start, end), deliver) for name in claimants), Joules(0))
         total.frontier_seconds = end
         total.joules += measured
         if measured - given > 1e-12 * measured:  # less is rounding: pieces need not sum to the whole bit by bit
@@ -211,15 +212,15 @@ class Attribution:
         classified = self._segments_of(name).end_seconds
         return otherwise if classified is None else min(classified, self._line(name, key, epoch).end_seconds)
 
-    def _give(self, name: str, key: DeviceKey, epoch: Epoch, span: tuple[float, float], deliver: Deliver) -> float:
+    def _give(self, name: str, key: DeviceKey, epoch: Epoch, span: tuple[float, float], deliver: Deliver) -> Joules:
         start, end = span
         line = self._line(name, key, epoch)
-        given = 0.0
+        given = Joules(0)
         value = line.at(start)
         since = start
         for segment in self._segments_of(name).between(start, end):
             until = min(segment.end_seconds, end)
-            joules = line.at(until) - value
+            joules = Joules(line.at(until) - value)
             value += joules
             given += joules
             deliver(name, GIVEN_OF[key[0]], segment, joules, Stretch(line, since, until))
@@ -286,7 +287,7 @@ class Attribution:
             for key in keys
         )
 
-    def given_joules(self, server: str, boundary: Given, start_seconds: float, end_seconds: float) -> float | None:
+    def given_joules(self, server: str, boundary: Given, start_seconds: float, end_seconds: float) -> Joules | None:
         """Energy given in (start, end].
 
         None unless readings vouch for every second of it on every device, and all of it is known to be the server's.
@@ -296,14 +297,14 @@ class Attribution:
         divided = any(key in epoch.splits and not epoch.splits[key].alone for key in keys)
         if epoch.ownership.incomplete.get(server) and (boundary is Given.GPU or divided):
             return None
-        joules = 0.0
+        joules = Joules(0)
         for key in keys:
             line = self._line(server, key, epoch)
             since = max(line.start_seconds, self._since.get((server, key), -math.inf))
             known = since <= start_seconds and end_seconds <= line.end_seconds
             if not known or not self._ledger.curves[key].vouched(start_seconds, end_seconds):
                 return None
-            joules += line.at(end_seconds) - line.at(start_seconds)
+            joules += Joules(line.at(end_seconds) - line.at(start_seconds))
         return joules
 
     def interval_errors(self, server: str, boundary: Given, start_seconds: float, end_seconds: float) -> EnergySums:

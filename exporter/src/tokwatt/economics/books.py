@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tokwatt.economics.attribution import Attribution
 from tokwatt.economics.error import NO_ERRORS, EdgeError, EnergySums
+from tokwatt.economics.history import summed
 from tokwatt.economics.intervals import between
 from tokwatt.economics.load import LoadMeter
 from tokwatt.economics.phases.book import PhaseBook
@@ -25,6 +26,7 @@ from tokwatt.ledger.line import Stretch
 from tokwatt.ledger.server import ServerLedger
 from tokwatt.ledger.timeline import Cut
 from tokwatt.ledger.tokens import TokenState
+from tokwatt.quantities import Dollars, Joules, Seconds
 from tokwatt.readings import OwnersReading
 from tokwatt.snapshot import Aside, Component, Given, Phase
 
@@ -204,7 +206,7 @@ class Books:
             components.append(Component.CAPACITY)
         return components, asides
 
-    def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: float, where: Stretch) -> None:
+    def _book_energy(self, name: str, boundary: Given, segment: Segment, joules: Joules, where: Stretch) -> None:
         totals = self.accounts[name].totals
         given = self.prices.facility_joules(boundary, where) if boundary is Given.FACILITY else joules
         for phase, part in segment.parts(given):
@@ -292,9 +294,9 @@ class Books:
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
         start, end = before.at_seconds, cut.at_seconds
-        seconds = end - start
+        seconds = Seconds(end - start)
         tokens = {model: step(state, before.tokens.get(model)) for model, state in cut.tokens.items()}
-        joules: dict[str, float | None] = {TOKENS: 0.0}
+        joules: dict[str, Joules | None] = {TOKENS: Joules(0)}
         errors: dict[str, EnergySums] = {}
         for boundary in MEASURED:
             if self.attribution.keys(name, boundary):
@@ -309,22 +311,24 @@ class Books:
         updated = dict(tallies)
         for key, amount in joules.items():
             if amount is not None:
-                updated[key] = updated.get(key, Tally()).plus(seconds, amount, 0.0, tokens, errors.get(key, NO_ERRORS))
+                updated[key] = updated.get(key, Tally()).plus(
+                    seconds, amount, Dollars(0), tokens, errors.get(key, NO_ERRORS)
+                )
         dollars = self._interval_dollars(name, start, end)
         if dollars is not None:
-            updated[COST] = updated.get(COST, Tally()).plus(seconds, 0.0, dollars, tokens)
+            updated[COST] = updated.get(COST, Tally()).plus(seconds, Joules(0), dollars, tokens)
         return updated
 
     def _given(self, name: str, boundary: Given) -> JoulesBetween:
         return lambda start, end: self.attribution.given_joules(name, boundary, start, end)
 
-    def _interval_dollars(self, name: str, start_seconds: float, end_seconds: float) -> float | None:
+    def _interval_dollars(self, name: str, start_seconds: float, end_seconds: float) -> Dollars | None:
         """Capacity and energy dollars of an interval; None where nothing is priced or a priced part is unknown."""
         has_capacity = self.accounts[name].plan.capacity is not None
         pays_energy = self.plan.prices.electricity_dollars_per_joule is not None
         if not has_capacity and not pays_energy:
             return None
-        dollars = 0.0
+        dollars = Dollars(0)
         if has_capacity:
             capacity, whole = self.prices.capacity_dollars(name, start_seconds, end_seconds)
             if capacity is None or not whole:
@@ -369,11 +373,5 @@ def tokens_of(tally: Tally, model: str) -> TokenState:
     """Tokens of one model in a tally; "" sums all models."""
     if model:
         return tally.tokens.get(model, TokenState(None, None))
-    return TokenState(
-        *(_total([getattr(state, name) for state in tally.tokens.values()]) for name in TokenState.__slots__)
-    )
-
-
-def _total(amounts: list[float | None]) -> float | None:
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known) if known else None
+    sums = summed(tally)
+    return TokenState(sums.input_tokens, sums.output_tokens, sums.responses)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tokwatt.economics.window import WIDEST_WINDOWS, Point, Tally
-from tokwatt.ledger.tokens import TokenState
+from tokwatt.quantities import Dollars, Joules, Seconds, Tokens
 
 POINTS_PER_WINDOW = 120  # the newest point replaces the one before it where ticks are closer than that
 
@@ -16,11 +17,11 @@ POINTS_PER_WINDOW = 120  # the newest point replaces the one before it where tic
 class Sums:
     """Sums over the intervals in which one boundary and the tokens were both measured, all models together."""
 
-    seconds: float = 0.0
-    joules: float = 0.0
-    dollars: float = 0.0
-    input_tokens: float | None = None
-    output_tokens: float | None = None
+    seconds: Seconds = Seconds(0)
+    joules: Joules = Joules(0)
+    dollars: Dollars = Dollars(0)
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
     responses: float | None = None
 
     def toward(self, later: Sums, share: float) -> Sums:
@@ -46,12 +47,17 @@ class Sums:
         )
 
 
-def _toward(first: float | None, later: float | None, share: float) -> float | None:
-    return None if later is None else (first or 0.0) + share * (later - (first or 0.0))
+Count = TypeVar("Count", Tokens, float)  # tokens stay tokens, requests are plain numbers
 
 
-def _since(now: float | None, earlier: float | None) -> float | None:
-    return None if now is None else now - (earlier or 0.0)
+def _toward(first: Count | None, later: Count | None, share: float) -> Count | None:
+    if later is None or first is None:
+        return later if later is None else share * later
+    return first + share * (later - first)
+
+
+def _since(now: Count | None, earlier: Count | None) -> Count | None:
+    return now if now is None or earlier is None else now - earlier
 
 
 NOTHING = Sums()
@@ -110,12 +116,12 @@ def summed(tally: Tally) -> Sums:
         tally.seconds,
         tally.joules,
         tally.dollars,
-        _total(states, "input_tokens"),
-        _total(states, "output_tokens"),
-        _total(states, "responses"),
+        _total([state.input_tokens for state in states]),
+        _total([state.output_tokens for state in states]),
+        _total([state.responses for state in states]),
     )
 
 
-def _total(states: tuple[TokenState, ...], name: str) -> float | None:
-    known = [amount for state in states if (amount := getattr(state, name)) is not None]
-    return sum(known) if known else None
+def _total(amounts: Iterable[Count | None]) -> Count | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known[1:], known[0]) if known else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tokwatt.economics.attribution import Attribution
 from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import Ledger
+from tokwatt.quantities import Joules, Seconds, Watts
 from tokwatt.readings import Boundary
 
 
@@ -14,7 +15,7 @@ from tokwatt.readings import Boundary
 class HostRest:
     """Mean power of a host less that of the GPUs in it, over one stretch between two readings of the host."""
 
-    watts: float | None  # None: not known, or below 0
+    watts: Watts | None  # None: not known, or below 0
     note: str = ""  # why it is below 0
 
 
@@ -37,7 +38,7 @@ def host_rest(
     if not all(one.vouched(start, end) for one in everything):
         return HostRest(None)
     whole = _mean_watts(curve, start, end)
-    drawn = sum(_mean_watts(one, start, end) for one in inside)
+    drawn = sum((_mean_watts(one, start, end) for one in inside), Watts(0))
     if whole < drawn:
         return HostRest(
             None,
@@ -47,5 +48,6 @@ def host_rest(
     return HostRest(whole - drawn)
 
 
-def _mean_watts(curve: EnergyCurve, start_seconds: float, end_seconds: float) -> float:
-    return (curve.line.at(end_seconds) - curve.line.at(start_seconds)) / (end_seconds - start_seconds)
+def _mean_watts(curve: EnergyCurve, start_seconds: float, end_seconds: float) -> Watts:
+    measured = Joules(curve.line.at(end_seconds) - curve.line.at(start_seconds))
+    return measured / Seconds(end_seconds - start_seconds)

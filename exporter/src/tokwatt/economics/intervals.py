@@ -100,5 +100,5 @@ def summed(tokens: Iterable[Mapping[str, TokenState]]) -> Mapping[str, TokenStat
     """Sums by model; a quantity that is not offered stays None."""
     tally = Tally()
     for part in tokens:
-        tally = tally.plus(0.0, 0.0, 0.0, part)
+        tally = tally.plus(Seconds(0), Joules(0), Dollars(0), part)
     return tally.tokens

@@ -9,7 +9,7 @@ from tokwatt.economics import equations
 from tokwatt.economics.books import Books, tokens_of
 from tokwatt.economics.responses import PerResponse
 from tokwatt.economics.window import COST, TOKENS, Tally, WindowSums
-from tokwatt.quantities import Dollars, Joules, Tokens
+from tokwatt.quantities import Seconds, Tokens, TokensPerDollar, TokensPerJoule, TokensPerSecond
 from tokwatt.snapshot import BoundaryWindow, Given, LiveWindow, ModelWindow
 
 
@@ -64,7 +64,7 @@ def _boundary(books: Books, name: str, sums: WindowSums, tally: Tally | None, bo
 def _model(model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, response: PerResponse | None) -> ModelWindow:
     tokens = trusted.get(TOKENS)
     of_time = tokens_of(tokens, model) if tokens else None
-    seconds = tokens.seconds if tokens else 0.0
+    seconds = tokens.seconds if tokens else Seconds(0)
     ratios = trusted if with_ratios else {}
     energy = {boundary: ratios[boundary] for boundary in Given if boundary in ratios and ratios[boundary].joules > 0}
     cost = ratios.get(COST)
@@ -72,8 +72,8 @@ def _model(model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, respo
     paid = cost if cost is not None and cost.dollars > 0 else None
     return ModelWindow(
         model=model,
-        output_tokens_per_second=_per(of_time.output_tokens if of_time else None, seconds),
-        input_tokens_per_second=_per(of_time.input_tokens if of_time else None, seconds),
+        output_tokens_per_second=_rate(of_time.output_tokens if of_time else None, seconds),
+        input_tokens_per_second=_rate(of_time.input_tokens if of_time else None, seconds),
         output_tokens_per_joule=_ratios(energy, model, processed=False),
         processed_tokens_per_joule=_ratios(energy, model, processed=True),
         output_tokens_per_dollar=_per_dollar(paid, model, processed=False),
@@ -84,11 +84,11 @@ def _model(model: str, trusted: Mapping[str, Tally], *, with_ratios: bool, respo
     )
 
 
-def _per(amount: float | None, denominator: float) -> float | None:
-    return None if amount is None or denominator <= 0 else amount / denominator
+def _rate(tokens: Tokens | None, seconds: Seconds) -> TokensPerSecond | None:
+    return None if tokens is None or seconds <= 0 else tokens / seconds
 
 
-def _tokens(tally: Tally, model: str, *, processed: bool) -> float | None:
+def _tokens(tally: Tally, model: str, *, processed: bool) -> Tokens | None:
     """Generated tokens, or computed input plus generated ones; None where a part is not offered."""
     state = tokens_of(tally, model)
     if not processed or state.output_tokens is None:
@@ -96,18 +96,18 @@ def _tokens(tally: Tally, model: str, *, processed: bool) -> float | None:
     return None if state.input_tokens is None else state.input_tokens + state.output_tokens
 
 
-def _per_dollar(cost: Tally | None, model: str, *, processed: bool) -> float | None:
+def _per_dollar(cost: Tally | None, model: str, *, processed: bool) -> TokensPerDollar | None:
     tokens = _tokens(cost, model, processed=processed) if cost is not None else None
     if cost is None or tokens is None:
         return None
-    return equations.tokens_per_dollar(Tokens(tokens), Dollars(cost.dollars))
+    return equations.tokens_per_dollar(tokens, cost.dollars)
 
 
-def _ratios(energy: Mapping[Given, Tally], model: str, *, processed: bool) -> dict[Given, float]:
-    ratios: dict[Given, float] = {}
+def _ratios(energy: Mapping[Given, Tally], model: str, *, processed: bool) -> dict[Given, TokensPerJoule]:
+    ratios: dict[Given, TokensPerJoule] = {}
     for boundary, tally in energy.items():
         tokens = _tokens(tally, model, processed=processed)
-        ratio = None if tokens is None else equations.tokens_per_joule(Tokens(tokens), Joules(tally.joules))
+        ratio = None if tokens is None else equations.tokens_per_joule(tokens, tally.joules)
         if ratio is not None:
             ratios[boundary] = ratio
     return ratios

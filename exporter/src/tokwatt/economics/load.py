@@ -103,8 +103,8 @@ class LoadMeter:
         self.totals = LoadTotals(
             levels=LEVELS,
             seconds=_cumulative(self._seconds),
-            output_tokens=_cumulative(self._tokens),
-            joules={boundary: _cumulative(amounts) for boundary, amounts in self._joules.items()},
+            output_tokens=tuple(map(Tokens, _cumulative(self._tokens))),
+            joules={boundary: tuple(map(Joules, _cumulative(amounts))) for boundary, amounts in self._joules.items()},
         )
 
 

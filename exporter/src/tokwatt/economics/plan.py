@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tokwatt.quantities import DollarsPerJoule, DollarsPerSecond, DollarsPerToken, Tokens
+
 
 class GpuRule(StrEnum):
     """What divides the energy of a GPU that several servers compute on; no meter does."""
@@ -44,7 +46,7 @@ class Fed:
 class Capacity:
     """Price of having the hardware, whether it works or not."""
 
-    dollars_per_second: float | Fed
+    dollars_per_second: DollarsPerSecond | Fed
     per_gpu: bool  # True: for each GPU the server owns
     includes_electricity: bool = False  # a lease that covers power: what it is worth is shown, never added
 
@@ -54,8 +56,8 @@ class ResponsePlan:
     """What a meaningful response takes: terms that are configured, and where the others are measured."""
 
     attempts: float = 1.0  # mean attempts per meaningful response; not used where they are measured
-    support_tokens: float = 0.0  # pre- and post-processing tokens per response of services that are not measured
-    support_dollars_per_token: float = 0.0
+    support_tokens: Tokens = Tokens(0)  # pre- and post-processing tokens per response of services that are not measured
+    support_dollars_per_token: DollarsPerToken = DollarsPerToken(0)
     meaningful: str = ""  # source that counts meaningful responses; "": none, attempts are configured
     support: tuple[str, ...] = ()  # servers that do pre- and post-processing for these responses
 
@@ -91,7 +93,7 @@ class ServerPlan:
 class Prices:
     """Electricity and what surrounds it. None: not configured."""
 
-    electricity_dollars_per_joule: float | Fed | None = None
+    electricity_dollars_per_joule: DollarsPerJoule | Fed | None = None
     pue: float = 1.0  # facility energy / host energy, for servers without an outlet meter
     outlet_pue: float = 1.0  # facility energy / outlet energy, for servers with one
     carbon_grams_per_joule: float | Fed | None = None

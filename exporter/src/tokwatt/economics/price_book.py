@@ -12,19 +12,20 @@ from dataclasses import dataclass, field
 from tokwatt.economics.plan import Fed, Plan, ServerPlan
 from tokwatt.economics.price_line import BEGINNING, PriceLine, pieces
 from tokwatt.ledger.line import Stretch
+from tokwatt.quantities import Dollars, DollarsPerJoule, DollarsPerSecond, Joules, Seconds
 from tokwatt.readings import PriceReading
 from tokwatt.snapshot import Aside, Given
 
-JoulesBetween = Callable[[float, float], float | None]
+JoulesBetween = Callable[[float, float], Joules | None]
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyBill:
     """What the energy of a stretch of time comes to. None: no price, or no carbon intensity, was in force."""
 
-    cost_dollars: float | None = None  # what is paid for it
-    credit_dollars: float | None = None  # what is got for it while electricity has a negative price
-    included_dollars: float | None = None  # its worth while a lease covers it: nothing is paid on top
+    cost_dollars: Dollars | None = None  # what is paid for it
+    credit_dollars: Dollars | None = None  # what is got for it while electricity has a negative price
+    included_dollars: Dollars | None = None  # its worth while a lease covers it: nothing is paid on top
     carbon_grams: float | None = None
 
     def asides(self) -> list[tuple[Aside, float]]:
@@ -139,9 +140,10 @@ class PriceBook:
 
     # Prices in force
 
-    def electricity_dollars_per_joule(self, at_seconds: float) -> float | None:
+    def electricity_dollars_per_joule(self, at_seconds: float) -> DollarsPerJoule | None:
         """Electricity price in force."""
-        return self._electricity.line.at(at_seconds)
+        price = self._electricity.line.at(at_seconds)
+        return None if price is None else DollarsPerJoule(price)
 
     def carbon_grams_per_joule(self, at_seconds: float) -> float | None:
         """Carbon intensity of the grid in force."""
@@ -155,11 +157,11 @@ class PriceBook:
         # an outlet already holds what PUE stands for inside of the room
         return self._outlet_pue if basis is Given.FACILITY else self._pue
 
-    def capacity_dollars_per_second(self, server: str, at_seconds: float) -> float | None:
+    def capacity_dollars_per_second(self, server: str, at_seconds: float) -> DollarsPerSecond | None:
         """Price in force of all the hardware of a server."""
         prices = self._servers[server]
         price, units = prices.capacity.line.at(at_seconds), prices.units.at(at_seconds)
-        return None if price is None or units is None else price * units
+        return None if price is None or units is None else DollarsPerSecond(price * units)
 
     def covers_energy(self, server: str, at_seconds: float) -> bool:
         """Whether a lease covers the electricity of a server."""
@@ -167,16 +169,16 @@ class PriceBook:
 
     # Amounts
 
-    def facility_joules(self, basis: Given, stretch: Stretch) -> float:
+    def facility_joules(self, basis: Given, stretch: Stretch) -> Joules:
         """Energy of a host, or of outlets, times their PUE."""
         line, start, end = self._pue_of(basis), stretch.start_seconds, stretch.end_seconds
-        return sum(stretch.joules(a, b) * (pue or 1.0) for a, b, (pue,) in pieces([line], start, end))
+        return sum((stretch.joules(a, b) * (pue or 1.0) for a, b, (pue,) in pieces([line], start, end)), Joules(0))
 
     def facility_joules_between(
         self, basis: Given, start_seconds: float, end_seconds: float, joules_between: JoulesBetween
-    ) -> float | None:
+    ) -> Joules | None:
         """Return the same for energy that may not be known; None where a part of it is not."""
-        joules = 0.0
+        joules = Joules(0)
         for start, end, (pue,) in pieces([self._pue_of(basis)], start_seconds, end_seconds):
             part = joules_between(start, end)
             if part is None:
@@ -187,9 +189,9 @@ class PriceBook:
     def energy_bill(self, server: str, basis: Given, stretch: Stretch) -> EnergyBill:
         """Price the energy of a stretch: joules x PUE x price, piece by piece."""
         lines = (self._electricity.line, self._pue_of(basis), self._carbon.line, self._servers[server].covers_energy)
-        cost: float | None = None
-        credit: float | None = None
-        included: float | None = None
+        cost: Dollars | None = None
+        credit: Dollars | None = None
+        included: Dollars | None = None
         grams: float | None = None
         for start, end, (price, pue, carbon, covered) in pieces(lines, stretch.start_seconds, stretch.end_seconds):
             joules = stretch.joules(start, end) * (pue or 1.0)
@@ -197,43 +199,44 @@ class PriceBook:
                 grams = (grams or 0.0) + joules * carbon
             if price is None:
                 continue
+            dollars = DollarsPerJoule(price) * joules
             if covered:
-                included = (included or 0.0) + max(0.0, joules * price)
+                included = (included or Dollars(0)) + max(Dollars(0), dollars)
             elif price < 0:
-                credit = (credit or 0.0) - joules * price
+                credit = (credit or Dollars(0)) - dollars
             else:
-                cost = (cost or 0.0) + joules * price
+                cost = (cost or Dollars(0)) + dollars
         return EnergyBill(cost, credit, included, grams)
 
-    def capacity_dollars(self, server: str, start_seconds: float, end_seconds: float) -> tuple[float | None, bool]:
+    def capacity_dollars(self, server: str, start_seconds: float, end_seconds: float) -> tuple[Dollars | None, bool]:
         """Price the hardware of a server over a stretch of time: dollars, and whether a price was in force throughout.
 
         None: at no instant of it.
         """
         prices = self._servers[server]
-        dollars: float | None = None
+        dollars: Dollars | None = None
         whole = True
         for start, end, (price, units) in pieces([prices.capacity.line, prices.units], start_seconds, end_seconds):
             if price is None or units is None:
                 whole = False
             else:
-                dollars = (dollars or 0.0) + price * units * (end - start)
+                dollars = (dollars or Dollars(0)) + DollarsPerSecond(price * units) * Seconds(end - start)
         return dollars, whole
 
     def net_energy_dollars(
         self, server: str, basis: Given, start_seconds: float, end_seconds: float, joules_between: JoulesBetween
-    ) -> float | None:
+    ) -> Dollars | None:
         """Price the energy that is paid on top of capacity; negative where it earns money.
 
         None where a part of it has no price or is not measured. Energy that a lease covers need not be.
         """
         lines = (self._electricity.line, self._pue_of(basis), self._servers[server].covers_energy)
-        dollars = 0.0
+        dollars = Dollars(0)
         for start, end, (price, pue, covered) in pieces(lines, start_seconds, end_seconds):
             if covered:
                 continue
             joules = joules_between(start, end)
             if price is None or joules is None:
                 return None
-            dollars += joules * (pue or 1.0) * price
+            dollars += DollarsPerJoule(price) * (joules * (pue or 1.0))
         return dollars

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tokwatt.economics import equations
 from tokwatt.economics.history import History, Sums, summed
@@ -19,6 +20,7 @@ from tokwatt.ledger.ledger import Ledger
 from tokwatt.quantities import Dollars, Joules, Tokens
 from tokwatt.snapshot import Given, ResponseTerms
 
+Amount = TypeVar("Amount", Tokens, Dollars, Joules, float)
 LATE_TICKS = 3.5  # a ratio may end this much before the window does
 
 
@@ -26,8 +28,8 @@ LATE_TICKS = 3.5  # a ratio may end this much before the window does
 class PerResponse:
     """What one meaningful response costs and takes."""
 
-    cost_dollars: float | None
-    energy_joules: Mapping[Given, float]
+    cost_dollars: Dollars | None
+    energy_joules: Mapping[Given, Joules]
     terms: ResponseTerms
 
 
@@ -97,10 +99,10 @@ class ResponseBook:
         support = self._support(measured, response)
         paid = measured.sums.get(COST)
         cost = _cost(paid, meaningful, attempts, support.dollars) if paid else None
-        joules: dict[Given, float] = {}
+        joules: dict[Given, Joules] = {}
         for boundary in Given:
             given = measured.sums.get(boundary)
-            more = support.joules.get(boundary) if response.support else 0.0
+            more = support.joules.get(boundary) if response.support else Joules(0)
             total = _energy(given, meaningful, attempts, more) if given else None
             if total is not None:
                 joules[boundary] = total
@@ -109,7 +111,7 @@ class ResponseBook:
 
     # The server itself
 
-    def _output_tokens(self, measured: Measured) -> float | None:
+    def _output_tokens(self, measured: Measured) -> Tokens | None:
         """Et: generated tokens per finished response."""
         sums = measured.sums.get(TOKENS)
         return _per(sums.output_tokens, sums.responses) if sums else None
@@ -123,8 +125,8 @@ class ResponseBook:
         return _per(finished, self._meaningful(response, measured.window.start_seconds, end))
 
     def _tokens_per_meaningful(
-        self, measured: Measured, response: ResponsePlan, each: float | None, attempts: float | None
-    ) -> float | None:
+        self, measured: Measured, response: ResponsePlan, each: Tokens | None, attempts: float | None
+    ) -> Tokens | None:
         """Et * A. Where the server counts no finished responses, the application's counter alone tells it."""
         if each is not None and attempts is not None:
             return each * attempts
@@ -167,13 +169,13 @@ class ResponseBook:
 
     def _support(self, measured: Measured, response: ResponsePlan) -> _Support:
         parts = [self._part(measured, response, helper) for helper in response.support]
-        tokens: float | None = response.support_tokens
-        dollars: float | None = response.support_tokens * response.support_dollars_per_token
+        tokens: Tokens | None = response.support_tokens
+        dollars: Dollars | None = response.support_tokens * response.support_dollars_per_token
         for part in parts:
             tokens = _plus(tokens, part.tokens)
             dollars = _plus(dollars, part.dollars)
         joules = {
-            boundary: sum(part.joules[boundary] for part in parts)
+            boundary: sum((part.joules[boundary] for part in parts), Joules(0))
             for boundary in Given
             if parts and all(boundary in part.joules for part in parts)
         }
@@ -228,12 +230,12 @@ class ResponseBook:
 class _Support:
     """Pre- and post-processing of one meaningful response. None: not known."""
 
-    tokens: float | None
-    dollars: float | None
-    joules: Mapping[Given, float]
+    tokens: Tokens | None
+    dollars: Dollars | None
+    joules: Mapping[Given, Joules]
 
 
-def _cost(sums: Sums, tokens: float | None, attempts: float | None, support: float | None) -> float | None:
+def _cost(sums: Sums, tokens: Tokens | None, attempts: float | None, support: Dollars | None) -> Dollars | None:
     """Et * A * Ct + Pt * Cp, where `tokens` is Et * A; no dollars at all is absence."""
     if sums.dollars <= 0 or support is None:
         return None
@@ -241,11 +243,10 @@ def _cost(sums: Sums, tokens: float | None, attempts: float | None, support: flo
         return _plus(_without_tokens(sums.dollars, sums, attempts), support)
     if tokens is None:
         return None
-    price = Dollars(sums.dollars) / Tokens(sums.output_tokens)
-    return equations.response_cost(Tokens(tokens), price, Dollars(support))
+    return equations.response_cost(tokens, sums.dollars / sums.output_tokens, support)
 
 
-def _energy(sums: Sums, tokens: float | None, attempts: float | None, support: float | None) -> float | None:
+def _energy(sums: Sums, tokens: Tokens | None, attempts: float | None, support: Joules | None) -> Joules | None:
     """Return the same of joules."""
     if sums.joules <= 0 or support is None:
         return None
@@ -253,24 +254,23 @@ def _energy(sums: Sums, tokens: float | None, attempts: float | None, support: f
         return _plus(_without_tokens(sums.joules, sums, attempts), support)
     if tokens is None:
         return None
-    each = Joules(sums.joules) / Tokens(sums.output_tokens)
-    return equations.response_energy(Tokens(tokens), each, Joules(support))
+    return equations.response_energy(tokens, sums.joules / sums.output_tokens, support)
 
 
-def _without_tokens(amount: float, sums: Sums, attempts: float | None) -> float | None:
+def _without_tokens(amount: Amount, sums: Sums, attempts: float | None) -> Amount | None:
     """Part of a server that generates nothing, such as one for embeddings."""
     each = _per(amount, sums.responses)
     return None if each is None or attempts is None else each * attempts
 
 
-def _processed(sums: Sums) -> float | None:
+def _processed(sums: Sums) -> Tokens | None:
     """Computed input and generated tokens. A server for embeddings generates none and may not count them."""
-    return None if sums.input_tokens is None else sums.input_tokens + (sums.output_tokens or 0.0)
+    return None if sums.input_tokens is None else sums.input_tokens + (sums.output_tokens or Tokens(0))
 
 
-def _per(amount: float | None, count: float | None) -> float | None:
+def _per(amount: Amount | None, count: float | None) -> Amount | None:
     return None if amount is None or not count else amount / count
 
 
-def _plus(one: float | None, other: float | None) -> float | None:
+def _plus(one: Amount | None, other: Amount | None) -> Amount | None:
     return None if one is None or other is None else one + other

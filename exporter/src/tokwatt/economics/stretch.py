@@ -118,18 +118,18 @@ def stretch(intervals: Sequence[Interval], tokens: Mapping[str, TokenState], ter
         phase_joules={boundary: _phases(boundary, known[boundary], terms.shares) for boundary in boundaries},
         output_tokens_per_second=None if output is None else Tokens(output) / length,
         input_tokens_per_second=None if prompt is None else Tokens(prompt) / length,
-        dollars=Dollars(sums[COST].dollars) if paid else None,
+        dollars=sums[COST].dollars if paid else None,
         dollars_coverage_ratio=min(1.0, sums[COST].seconds / length),
         output_tokens_per_dollar=_per_dollar(cost.output_tokens, cost) if cost else None,
         processed_tokens_per_dollar=_per_dollar(_processed(cost), cost) if cost else None,
-        response_dollars=_named(response.cost_dollars) if response else None,
-        response_joules={b: Joules(joules) for b, joules in response.energy_joules.items()} if response else {},
+        response_dollars=response.cost_dollars if response else None,
+        response_joules=response.energy_joules if response else {},
         p90_load=busy_load(intervals, boundaries),
     )
 
 
-def _named(dollars: float | None) -> Dollars | None:
-    return None if dollars is None else Dollars(dollars)
+def _tokens(amount: float | None) -> Tokens | None:
+    return None if amount is None else Tokens(amount)
 
 
 def _sums(parts: Sequence[Interval], boundary: Given | None = None) -> Sums:
@@ -138,16 +138,16 @@ def _sums(parts: Sequence[Interval], boundary: Given | None = None) -> Sums:
     tokens = summed(part.tokens or {} for part in whole)
     return Sums(
         seconds=_seconds(whole),
-        joules=sum((part.joules[boundary] for part in whole), Joules(0)) if boundary else 0.0,
+        joules=sum((part.joules[boundary] for part in whole), Joules(0)) if boundary else Joules(0),
         dollars=sum((part.dollars or Dollars(0) for part in whole), Dollars(0)),
-        input_tokens=_total(tokens, "input_tokens"),
-        output_tokens=_total(tokens, "output_tokens"),
+        input_tokens=_tokens(_total(tokens, "input_tokens")),
+        output_tokens=_tokens(_total(tokens, "output_tokens")),
         responses=_total(tokens, "responses"),
     )
 
 
 def _energy(sums: Sums, boundary: Given, parts: Sequence[Interval], length: Seconds, *, trusted: bool) -> Energy:
-    joules, seconds = Joules(sums.joules), Seconds(sums.seconds)
+    joules, seconds = sums.joules, sums.seconds
     powers = sorted((part.joules[boundary] / part.seconds, part.seconds) for part in parts)
     return Energy(
         coverage_ratio=min(1.0, seconds / length),
@@ -223,13 +223,13 @@ def _total(tokens: Mapping[str, TokenState], quantity: str) -> float | None:
     return sum(known) if known else None
 
 
-def _processed(sums: Sums) -> float | None:
+def _processed(sums: Sums) -> Tokens | None:
     return None if sums.output_tokens is None or sums.input_tokens is None else sums.input_tokens + sums.output_tokens
 
 
-def _per_joule(tokens: float | None, joules: Joules) -> TokensPerJoule | None:
-    return None if tokens is None else equations.tokens_per_joule(Tokens(tokens), joules)
+def _per_joule(tokens: Tokens | None, joules: Joules) -> TokensPerJoule | None:
+    return None if tokens is None else equations.tokens_per_joule(tokens, joules)
 
 
-def _per_dollar(tokens: float | None, cost: Sums) -> TokensPerDollar | None:
-    return None if tokens is None else equations.tokens_per_dollar(Tokens(tokens), Dollars(cost.dollars))
+def _per_dollar(tokens: Tokens | None, cost: Sums) -> TokensPerDollar | None:
+    return None if tokens is None else equations.tokens_per_dollar(tokens, cost.dollars)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tokwatt.quantities import Dollars, Joules
 from tokwatt.snapshot import Aside, Component, Given, Phase, PhaseTotals
 
 
@@ -12,8 +13,8 @@ from tokwatt.snapshot import Aside, Component, Given, Phase, PhaseTotals
 class PhaseAccount:
     """Joules, dollars and what goes with them of one phase of one model."""
 
-    joules: dict[Given, float] = field(default_factory=dict)
-    dollars: dict[Component, float] = field(default_factory=dict)
+    joules: dict[Given, Joules] = field(default_factory=dict)
+    dollars: dict[Component, Dollars] = field(default_factory=dict)
     aside: dict[Aside, float] = field(default_factory=dict)
 
 
@@ -43,21 +44,21 @@ class ServerTotals:
         for phase in phases:
             account = self._account(model, phase)
             for boundary in boundaries:
-                account.joules.setdefault(boundary, 0.0)
+                account.joules.setdefault(boundary, Joules(0))
             for component in components:
-                account.dollars.setdefault(component, 0.0)
+                account.dollars.setdefault(component, Dollars(0))
             for aside in asides:
                 account.aside.setdefault(aside, 0.0)
 
-    def give(self, boundary: Given, model: str, phase: Phase, joules: float) -> None:
+    def give(self, boundary: Given, model: str, phase: Phase, joules: Joules) -> None:
         """Add energy of a boundary."""
         account = self._account(model, phase).joules
-        account[boundary] = account.get(boundary, 0.0) + joules
+        account[boundary] = account.get(boundary, Joules(0)) + joules
 
-    def charge(self, component: Component, model: str, phase: Phase, dollars: float) -> None:
+    def charge(self, component: Component, model: str, phase: Phase, dollars: Dollars) -> None:
         """Add cost of a component."""
         account = self._account(model, phase).dollars
-        account[component] = account.get(component, 0.0) + dollars
+        account[component] = account.get(component, Dollars(0)) + dollars
 
     def note(self, aside: Aside, model: str, phase: Phase, amount: float) -> None:
         """Add to what is counted beside the cost."""
@@ -71,6 +72,6 @@ class ServerTotals:
             for (model, phase), account in sorted(self._accounts.items())
         )
 
-    def joules(self, boundary: Given) -> float:
+    def joules(self, boundary: Given) -> Joules:
         """All energy of a boundary given to this server."""
-        return sum(account.joules.get(boundary, 0.0) for account in self._accounts.values())
+        return sum((account.joules.get(boundary, Joules(0)) for account in self._accounts.values()), Joules(0))

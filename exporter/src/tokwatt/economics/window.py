@@ -11,9 +11,11 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from tokwatt.economics.error import NO_ERRORS, EdgeError, EnergySums, error_ratio, sum_of
 from tokwatt.ledger.tokens import TokenState
+from tokwatt.quantities import Dollars, Joules, Seconds, Tokens
 
 # Moving an edge of the window by one second is worth this much less blur (seconds at the power of the edge).
 # An edge's blur is an error of every ratio; the window's exact length does no harm, as it is stated.
@@ -40,17 +42,17 @@ def finishes_needed(in_flight: float) -> int:
 class Tally:
     """Cumulative sums over the intervals in which one boundary and the tokens were both measured."""
 
-    seconds: float = 0.0
-    joules: float = 0.0
-    dollars: float = 0.0
+    seconds: Seconds = Seconds(0)
+    joules: Joules = Joules(0)
+    dollars: Dollars = Dollars(0)
     tokens: Mapping[str, TokenState] = field(default_factory=dict)  # by model
     errors: EnergySums = NO_ERRORS  # of the joules
 
     def plus(
         self,
-        seconds: float,
-        joules: float,
-        dollars: float,
+        seconds: Seconds,
+        joules: Joules,
+        dollars: Dollars,
         tokens: Mapping[str, TokenState],
         errors: EnergySums = NO_ERRORS,
     ) -> Tally:
@@ -70,7 +72,7 @@ class Tally:
         """Sums of the intervals between two points."""
         return Tally(
             seconds=self.seconds - earlier.seconds,
-            joules=max(0.0, self.joules - earlier.joules),
+            joules=max(Joules(0), self.joules - earlier.joules),
             dollars=self.dollars - earlier.dollars,  # below 0 where electricity had a negative price
             tokens={model: _without(state, earlier.tokens.get(model)) for model, state in self.tokens.items()},
             errors=self.errors.minus(earlier.errors),
@@ -109,17 +111,20 @@ def _without(total: TokenState, earlier: TokenState | None) -> TokenState:
     )
 
 
-def _rest(total: float | None, earlier: float | None) -> float | None:
-    return None if total is None else total - (earlier or 0.0)
+Count = TypeVar("Count", Tokens, float)  # tokens stay tokens, requests are plain numbers
 
 
-def _sum(total: float | None, more: float | None) -> float | None:
+def _rest(total: Count | None, earlier: Count | None) -> Count | None:
+    return total if total is None or earlier is None else total - earlier
+
+
+def _sum(total: Count | None, more: Count | None) -> Count | None:
     if total is None or more is None:
         return more if total is None else total
     return total + more
 
 
-def _difference(now: float | None, before: float | None) -> float | None:
+def _difference(now: Count | None, before: Count | None) -> Count | None:
     if now is None:
         return None
     return now - (before if before is not None else now)

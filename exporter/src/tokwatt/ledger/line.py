@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
+from tokwatt.quantities import Joules
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -111,6 +113,6 @@ class Stretch:
     start_seconds: float
     end_seconds: float
 
-    def joules(self, start_seconds: float, end_seconds: float) -> float:
+    def joules(self, start_seconds: float, end_seconds: float) -> Joules:
         """Energy between two instants of it."""
-        return self.line.at(end_seconds) - self.line.at(start_seconds)
+        return Joules(self.line.at(end_seconds) - self.line.at(start_seconds))

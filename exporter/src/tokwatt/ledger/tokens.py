@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tokwatt.quantities import Tokens
 from tokwatt.readings import Quantity, ServerReading
 
 INPUT_COMPUTED = "computed"
@@ -28,33 +29,37 @@ class ModelTokens:
         return INPUT_COMPUTED if Quantity.CACHED_INPUT in self.counted else INPUT_ALL
 
     @property
-    def input_tokens(self) -> float | None:
+    def input_tokens(self) -> Tokens | None:
         """Prompt tokens really computed; all prompt tokens where `input_kind` is "all"."""
         if Quantity.COMPUTED_INPUT in self.counted:
-            return self.counted[Quantity.COMPUTED_INPUT]
+            return Tokens(self.counted[Quantity.COMPUTED_INPUT])
         if Quantity.PROMPT not in self.counted:
             return None
         if Quantity.CACHED_INPUT not in self.counted:
-            return self.counted[Quantity.PROMPT]
-        return self.computed_by_difference
+            return Tokens(self.counted[Quantity.PROMPT])
+        return Tokens(self.computed_by_difference)
 
     @property
-    def cached_input_tokens(self) -> float | None:
+    def cached_input_tokens(self) -> Tokens | None:
         """Prompt tokens served from a prefix cache."""
-        return self.counted.get(Quantity.CACHED_INPUT)
+        return self._tokens(Quantity.CACHED_INPUT)
 
     @property
-    def output_tokens(self) -> float | None:
+    def output_tokens(self) -> Tokens | None:
         """Generated tokens."""
-        return self.counted.get(Quantity.OUTPUT)
+        return self._tokens(Quantity.OUTPUT)
+
+    def _tokens(self, quantity: Quantity) -> Tokens | None:
+        counted = self.counted.get(quantity)
+        return None if counted is None else Tokens(counted)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
     """Immutable copy of one model's totals at one reading: what windows subtract."""
 
-    input_tokens: float | None
-    output_tokens: float | None
+    input_tokens: Tokens | None
+    output_tokens: Tokens | None
     responses: float | None = None  # requests that ended well
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings.errors import SourceError
 
 
@@ -54,9 +55,9 @@ class EnergyCounter:
     """
 
     meter: Meter
-    joules: float
+    joules: Joules
     at_seconds: float  # monotonic
-    wraps_at_joules: float | None = None
+    wraps_at_joules: Joules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class PowerSample:
     """A power gauge, to be integrated. `averaged_over_seconds` is 0 for an instantaneous sensor."""
 
     meter: Meter
-    watts: float
+    watts: Watts
     at_seconds: float  # monotonic
     averaged_over_seconds: float = 0.0
 
@@ -77,8 +78,8 @@ class Precision:
     """How wrong a meter may be: 90 % half-widths. What the error interval of a window is made from."""
 
     gain_ratio: float  # of the reading, fixed for one device (sensor gain, board to board)
-    resolution_joules: float = 0.0  # smallest step of a counter
-    resolution_watts: float = 0.0  # smallest step of a power gauge
+    resolution_joules: Joules = Joules(0)  # smallest step of a counter
+    resolution_watts: Watts = Watts(0)  # smallest step of a power gauge
     renewed_every_seconds: float = 0.0  # the device renews its number this often: its age at a read is up to this
 
 

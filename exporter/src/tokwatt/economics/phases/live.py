@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tokwatt.economics import equations
 from tokwatt.economics.books import Books, tokens_of
 from tokwatt.economics.phases.window import key_of
 from tokwatt.economics.window import COST, TOKENS, Tally, WindowSums
+from tokwatt.quantities import Tokens, TokensPerDollar, TokensPerJoule
 from tokwatt.snapshot import Given, ModelPhases, Phase, PhaseLive
 
 
@@ -38,12 +40,20 @@ def _models(sums: WindowSums) -> list[str]:
 
 
 def _model(model: str, trusted: Mapping[str, Tally], *, tokens_known: bool) -> ModelPhases:
-    def per_joule(phase: Phase) -> dict[Given, float]:
-        ratios = {boundary: _ratio(trusted, phase, boundary, model) for boundary in Given}
-        return {boundary: ratio for boundary, ratio in ratios.items() if ratio is not None and tokens_known}
+    def per_joule(phase: Phase) -> dict[Given, TokensPerJoule]:
+        ratios: dict[Given, TokensPerJoule] = {}
+        for boundary in Given if tokens_known else ():
+            tally = trusted.get(key_of(phase, boundary))
+            tokens = _tokens(tally, phase, model) if tally is not None else None
+            ratio = equations.tokens_per_joule(tokens, tally.joules) if tally and tokens is not None else None
+            if ratio is not None:
+                ratios[boundary] = ratio
+        return ratios
 
-    def per_dollar(phase: Phase) -> float | None:
-        return _ratio(trusted, phase, COST, model) if tokens_known else None
+    def per_dollar(phase: Phase) -> TokensPerDollar | None:
+        tally = trusted.get(key_of(phase, COST)) if tokens_known else None
+        tokens = _tokens(tally, phase, model) if tally is not None else None
+        return equations.tokens_per_dollar(tokens, tally.dollars) if tally and tokens is not None else None
 
     return ModelPhases(
         model=model,
@@ -54,15 +64,10 @@ def _model(model: str, trusted: Mapping[str, Tally], *, tokens_known: bool) -> M
     )
 
 
-def _ratio(trusted: Mapping[str, Tally], phase: Phase, name: str, model: str) -> float | None:
-    """Return a phase's own tokens / its joules or dollars: computed input for prefill, generated tokens for decode."""
-    tally = trusted.get(key_of(phase, name))
-    if tally is None:
-        return None
+def _tokens(tally: Tally, phase: Phase, model: str) -> Tokens | None:
+    """Return a phase's own tokens: computed input for prefill, generated ones for decode."""
     state = tokens_of(tally, model)
-    tokens = state.input_tokens if phase is Phase.PREFILL else state.output_tokens
-    amount = tally.dollars if name == COST else tally.joules
-    return None if tokens is None or amount <= 0 else tokens / amount
+    return state.input_tokens if phase is Phase.PREFILL else state.output_tokens
 
 
 def _errors(books: Books, name: str, trusted: Mapping[str, Tally]) -> Mapping[Given, float]:

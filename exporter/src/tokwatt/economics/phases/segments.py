@@ -5,9 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tokwatt.economics.phases.split import Shares
+from tokwatt.quantities import Dollars, Joules
 from tokwatt.snapshot import Phase
+
+Amount = TypeVar("Amount", Joules, Dollars, float)
 
 # A device that has not been read for long makes segments wait; beyond so many, old neighbours are joined.
 MOST_WAITING = 512
@@ -21,7 +25,7 @@ class Segment:
     model: str  # that its energy belongs to, "" where unknown or several
     shares: Shares
 
-    def parts(self, amount: float) -> Iterable[tuple[Phase, float]]:
+    def parts(self, amount: Amount) -> Iterable[tuple[Phase, Amount]]:
         """Divide joules or dollars by phase, leaving out phases that get nothing."""
         shares = self.shares
         named = (

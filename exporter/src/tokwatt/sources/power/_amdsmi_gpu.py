@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings import (
     Boundary,
     DeviceInfo,
@@ -152,7 +153,7 @@ class AmdGpu:
         if self._check.is_frozen:
             hint = "known of MI100 and MI200 until a reboot; meter the host instead"
             raise Unavailable("the accumulator stands still under power", where=self.identity.place, hint=hint)
-        return EnergyCounter(self._meter(), joules, at_seconds)
+        return EnergyCounter(self._meter(), Joules(joules), at_seconds)
 
     def _compare(self, joules: float, at_seconds: float) -> None:
         try:
@@ -174,7 +175,7 @@ class AmdGpu:
     def _power(self) -> PowerSample:
         before = self._context.clock()
         watts = self._watts()
-        return PowerSample(self._meter(), watts, (before + self._context.clock()) / 2)
+        return PowerSample(self._meter(), Watts(watts), (before + self._context.clock()) / 2)
 
     def _watts(self) -> float:
         answer = self._binding.amdsmi_get_power_info(self._handle)

@@ -11,6 +11,7 @@ import contextlib
 import struct
 from typing import Final
 
+from tokwatt.quantities import Watts
 from tokwatt.readings import (
     Boundary,
     DeviceInfo,
@@ -133,7 +134,7 @@ class BmcMeter:
         clock = self._context.clock
         before = clock()
         watts = await self._watts()
-        return PowerSample(self._meter, watts, (before + clock()) / 2)
+        return PowerSample(self._meter, Watts(watts), (before + clock()) / 2)
 
     async def _watts(self) -> float:
         if not self._sensors:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tokwatt.quantities import Joules
+
 _MOST_WATTS: Final = 10_000.0  # of one meter whose counter wraps; a fall that would mean more is a reset
 _LONGEST_PAUSE_PERIODS: Final = 3.5
 
@@ -32,15 +34,15 @@ class FallGuard:
 class WrapGuard:
     """Tells a wrap from a reset of counters that wrap: one that fell while its host was restarted did not wrap."""
 
-    def __init__(self, wraps_at_joules: float | None, period_seconds: float) -> None:
+    def __init__(self, wraps_at_joules: Joules | None, period_seconds: float) -> None:
         self._wraps_at_joules = wraps_at_joules
         self._period_seconds = period_seconds
         self._longest_pause_seconds = _LONGEST_PAUSE_PERIODS * period_seconds
-        self._last: dict[str, tuple[float, float]] = {}
+        self._last: dict[str, tuple[Joules, float]] = {}
 
-    def modulus(self, device: str, joules: float, at_seconds: float) -> float | None:
+    def modulus(self, device: str, joules: Joules, at_seconds: float) -> Joules | None:
         """Return where the counter starts over, or None if a fall to this value cannot be that."""
-        last_joules, last_seconds = self._last.get(device, (0.0, at_seconds))
+        last_joules, last_seconds = self._last.get(device, (Joules(0), at_seconds))
         self._last[device] = (joules, at_seconds)
         if self._wraps_at_joules is None or joules >= last_joules:
             return self._wraps_at_joules

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings import (
     Boundary,
     Clock,
@@ -156,7 +157,7 @@ class Gpu:
             millijoules, asked_at_seconds = self._timed(way)
             # the counter shows what it was at its last refresh, which is half of a period ago on average
             at_seconds = asked_at_seconds - NVML_COUNTER.renewed_every_seconds / 2
-            self._counter = EnergyCounter(self._info.meter, millijoules * JOULES_PER_MILLIJOULE, at_seconds)
+            self._counter = EnergyCounter(self._info.meter, Joules(millijoules * JOULES_PER_MILLIJOULE), at_seconds)
             if self._check.is_frozen:
                 hint = "meter the host instead, and update the driver"
                 what = "the energy counter stands still while the board draws power"
@@ -174,7 +175,7 @@ class Gpu:
             raise Malformed(f"power reading of {milliwatts:g} mW", where=self.identity.place)
         return PowerSample(
             self._info.meter,
-            milliwatts * WATTS_PER_MILLIWATT,
+            Watts(milliwatts * WATTS_PER_MILLIWATT),
             at_seconds,
             averaged_over_seconds=way.averaged_over_seconds,
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings import (
     Boundary,
     DeviceInfo,
@@ -143,7 +144,8 @@ class Readout:
         self._context = context
         self._where = where
         self._renewals = Renewals(options.update_seconds, options.period_seconds, where)
-        self._wraps = WrapGuard(options.wraps_at_joules, options.period_seconds)
+        wraps_at = options.wraps_at_joules
+        self._wraps = WrapGuard(None if wraps_at is None else Joules(wraps_at), options.period_seconds)
         self._is_power = options.kind is Kind.WATTS
         self._units = JOULES_PER_KWH if options.kind is Kind.KWH else 1.0
         # A renewal is placed between two looks, so what remains unknown of its instant is no more than their distance.
@@ -190,9 +192,10 @@ class Readout:
         if self._is_power:
             if amount == 0 and self._options.boundary is not Boundary.OUTLET:
                 raise Unavailable(f"{device} shows 0 W, which is no measurement", where=self._where)
-            return PowerSample(self._meter(device), amount, at_seconds)
+            return PowerSample(self._meter(device), Watts(amount), at_seconds)
         placed = self._renewals.place(device, value, at_seconds)
-        return EnergyCounter(self._meter(device), amount, placed, self._wraps.modulus(device, amount, placed))
+        modulus = self._wraps.modulus(device, Joules(amount), placed)
+        return EnergyCounter(self._meter(device), Joules(amount), placed, modulus)
 
     def info(self, device: str, name: str, labels: Mapping[str, str]) -> DeviceInfo:
         """Describe a device."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings import (
     Boundary,
     DeviceFailure,
@@ -178,10 +179,10 @@ class AmdExporterSource:
             if board.check.is_frozen:
                 hint = "known of MI200 until a reboot; meter the host instead"
                 raise Unavailable(f"{device}: energy stands still under power", where=self._web.where, hint=hint)
-            return EnergyCounter(self._meter(device, board), shown.joules, at_seconds)
+            return EnergyCounter(self._meter(device, board), Joules(shown.joules), at_seconds)
         if shown.watts is None:
             raise Unavailable(f"{device} shows no power above 0 W", where=self._web.where)
-        return PowerSample(self._meter(device, board), shown.watts, at_seconds)
+        return PowerSample(self._meter(device, board), Watts(shown.watts), at_seconds)
 
     def _decide(self, device: str, board: _Board, shown: _Shown, at_seconds: float) -> None:
         """Believe an accumulator that moved as the power beside it says; without one of the two take the other."""

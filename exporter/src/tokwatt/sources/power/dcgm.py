@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings import (
     Boundary,
     DeviceFailure,
@@ -153,8 +154,8 @@ class DcgmSource:
         placed = self._renewals.place(uuid, value, at_seconds)
         meter = self._meter(uuid, method)
         if method is Method.COUNTER:
-            return EnergyCounter(meter, value * JOULES_PER_MILLIJOULE, placed)
-        return PowerSample(meter, value, placed)
+            return EnergyCounter(meter, Joules(value * JOULES_PER_MILLIJOULE), placed)
+        return PowerSample(meter, Watts(value), placed)
 
     def _of_board(self, uuid: str, method: Method, values: list[float]) -> float:
         """Make one value of the copies that MIG instances and pods show. Raises Malformed or Unavailable."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings import (
     Boundary,
     DeviceFailure,
@@ -195,8 +196,8 @@ class HwmonSource:
         amount = sensor.read(_PERMISSION_HINT)
         at_seconds = (before + clock()) / 2
         if sensor.is_counter:
-            return EnergyCounter(meter, amount, at_seconds)
-        return PowerSample(meter, amount, at_seconds, sensor.averaged_over_seconds)
+            return EnergyCounter(meter, Joules(amount), at_seconds)
+        return PowerSample(meter, Watts(amount), at_seconds, sensor.averaged_over_seconds)
 
 
 def _nothing(sensors: Sequence[Sensor], where: str) -> Unavailable:

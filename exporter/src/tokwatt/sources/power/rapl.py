@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tokwatt.quantities import Joules
 from tokwatt.readings import (
     Boundary,
     Clock,
@@ -137,8 +138,8 @@ class RaplSource:
             fidelity=Fidelity.HIGH,
             method=Method.SIMULATED if self._context.simulated else Method.COUNTER,
         )
-        wraps_at_joules = range_microjoules * JOULES_PER_MICROJOULE if range_microjoules > 0 else None
-        return EnergyCounter(meter, microjoules * JOULES_PER_MICROJOULE, at_seconds, wraps_at_joules)
+        wraps_at_joules = Joules(range_microjoules * JOULES_PER_MICROJOULE) if range_microjoules > 0 else None
+        return EnergyCounter(meter, Joules(microjoules * JOULES_PER_MICROJOULE), at_seconds, wraps_at_joules)
 
 
 def _zones(folder: Path) -> Iterator[_Zone]:

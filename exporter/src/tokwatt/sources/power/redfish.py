@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from tokwatt.quantities import Joules, Watts
 from tokwatt.readings import (
     Boundary,
     DeviceInfo,
@@ -237,9 +238,9 @@ class RedfishSource:
         if shown.joules is not None and not self._counter_refused:
             self._counter_refused = not self._keeps_step(seen, shown.joules)
         if shown.joules is None or self._counter_refused:
-            return PowerSample(self._meter, shown.watts, at_seconds)
+            return PowerSample(self._meter, Watts(shown.watts), at_seconds)
         method = self._meter.method if self._context.simulated else Method.COUNTER
-        return EnergyCounter(replace(self._meter, method=method), shown.joules, at_seconds)
+        return EnergyCounter(replace(self._meter, method=method), Joules(shown.joules), at_seconds)
 
     def _keeps_step(self, before: _Seen | None, joules: float) -> bool:
         """Whether an energy counter moved as the power beside it says. One in hidden coarse steps stands or leaps."""

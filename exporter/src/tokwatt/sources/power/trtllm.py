@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tokwatt.quantities import Joules
 from tokwatt.readings import (
     Boundary,
     DeviceInfo,
@@ -74,7 +75,7 @@ class TrtllmSource:
             if _NOT_ENABLED not in error.what:
                 raise
             raise Unavailable(error.what, where=error.where, hint=_OFF) from None
-        counter = EnergyCounter(self._meter, self._joules(answer), at_seconds)
+        counter = EnergyCounter(self._meter, Joules(self._joules(answer)), at_seconds)
         details = (("address", self._web.where), ("contains", "all GPUs of this server"))
         info = DeviceInfo(
             self._meter, "GPUs of trtllm-serve", details=details, precision=declared(NVML_COUNTER, self._context)
