@@ -29,7 +29,8 @@ class Note:
 
 # Answers that many panels share.
 CHOSEN = (
-    "the one chosen at the top (gpu: GPU boards; host: whole machines, GPUs included; facility: hosts times PUE). "
+    "the one chosen at the top (gpu: GPU boards; host: whole machines, GPUs included; facility: outlets, or hosts "
+    "times PUE). "
     "They contain each other: never add them."
 )
 LIVE = "the exporter's live window (`window_seconds`, 60 s unless configured), as it is now."
@@ -38,4 +39,7 @@ POINT = "each point covers one rate interval (at least four scrapes)."
 RANGE = "the time range chosen in Grafana."
 ABSENT = "Empty means not measured, never zero: see coverage and sources."
 UNPRICED = "Empty: no price is configured (`prices:`)."
-WIDEST = "energy dollars are taken at the widest measured boundary, times PUE, whatever boundary is chosen."
+WIDEST = (
+    "energy dollars are taken at the widest measured boundary, times PUE (outlets: outlet_pue), "
+    "whatever boundary is chosen."
+)

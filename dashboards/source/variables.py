@@ -73,7 +73,7 @@ def variables(*, many_servers: bool) -> list[Any]:
             "Energy boundary",
             f'label_values(tokwatt_window_coverage_ratio{{{SCOPE}, server{operator}"$server"}}, boundary)',
             all_of=False,
-            description="Whose energy is counted: facility = hosts x PUE, host = whole machines, gpu = GPU boards. "
+            description="Whose energy is counted: facility = outlets or hosts x PUE, host = machines, gpu = boards. "
             "Only measured boundaries are offered; the first is the widest.",
         ),
     ]

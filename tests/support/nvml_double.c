@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, UNKNOWN = 999 };
-enum { MAX_GPUS = 16 };
+enum { MAX_GPUS = 16, MAX_PROCESSES = 8, MAX_MIG = 7, NO_INSTANCE = -1 };
+
+struct process { int64_t pid, mig; }; /* mig: number of the MIG slice, or -1 */
 
 /* Mirrored field by field in nvml_double.py. All members are 8 bytes wide, so no padding. */
 struct gpu {
@@ -30,6 +32,10 @@ struct gpu {
     int64_t persistence_off;
     int64_t slices;         /* MIG: enabled with so many slices where above 0 */
     uint64_t energy_calls, power_calls; /* counted here, read by the test */
+    int64_t processes_code;
+    uint64_t process_count;
+    struct process processes[MAX_PROCESSES];
+    int64_t compute_slices[MAX_MIG]; /* of each MIG slice */
     char name[64];
 };
 
@@ -202,4 +208,49 @@ ret nvmlDeviceGetFieldValues(handle h, int count, field_value *values) {
         }
     }
     return SUCCESS;
+}
+
+typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process_info;
+typedef struct { unsigned sm, copy, decoder, encoder, jpeg, ofa, gpu_slices, compute_slices; unsigned long long memory; } attributes;
+
+ret nvmlDeviceGetMinorNumber(handle h, unsigned *minor) { ret code = check(h); if (!code) *minor = (unsigned)(h - state->gpus); return code; }
+ret nvmlDeviceGetGpuInstanceId(handle h, unsigned *id) {
+    long gpu, slice;
+    if (!slice_of(h, &gpu, &slice)) return INVALID_ARGUMENT;
+    *id = (unsigned)slice + 1;
+    return SUCCESS;
+}
+ret nvmlDeviceGetComputeInstanceId(handle h, unsigned *id) {
+    long gpu, slice;
+    if (!slice_of(h, &gpu, &slice)) return INVALID_ARGUMENT;
+    *id = 0;
+    return SUCCESS;
+}
+ret nvmlDeviceGetAttributes_v2(handle h, attributes *a) {
+    long gpu, slice;
+    if (!slice_of(h, &gpu, &slice)) return INVALID_ARGUMENT;
+    memset(a, 0, sizeof *a);
+    a->gpu_slices = a->compute_slices = (unsigned)state->gpus[gpu].compute_slices[slice];
+    return SUCCESS;
+}
+/* As the driver answers without privileges: a parent lists only what runs outside of MIG slices. */
+ret nvmlDeviceGetComputeRunningProcesses_v3(handle h, unsigned *count, process_info *infos) {
+    long gpu, slice = NO_INSTANCE;
+    struct gpu *g = h;
+    if (slice_of(h, &gpu, &slice)) g = &state->gpus[gpu];
+    else { ret code = check(h); if (code) return code; slice = NO_INSTANCE; }
+    if (g->processes_code) return (ret)g->processes_code;
+    unsigned found = 0, room = infos ? *count : 0;
+    for (uint64_t i = 0; i < g->process_count; i++) {
+        if (g->processes[i].mig != slice) continue;
+        if (found < room) {
+            infos[found].pid = (unsigned)g->processes[i].pid;
+            infos[found].used = 1;
+            infos[found].gpu_instance = slice < 0 ? 0xFFFFFFFFu : (unsigned)slice + 1;
+            infos[found].compute_instance = slice < 0 ? 0xFFFFFFFFu : 0;
+        }
+        found++;
+    }
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
 }

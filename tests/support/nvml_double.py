@@ -21,15 +21,20 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 LOST, NOT_SUPPORTED, NO_PERMISSION, UNINITIALIZED = 15, 3, 4, 1
 FUNCTION_NOT_FOUND, DRIVER_NOT_LOADED, VERSION_MISMATCH, UNKNOWN = 13, 9, 18, 999
 AMPERE, TURING = 7, 6
-MAX_GPUS = 16
+MAX_GPUS, MAX_PROCESSES, MAX_MIG = 16, 8, 7
 LATCH_SECONDS = 0.1
 _SOURCE = Path(__file__).with_suffix(".c")
+
+
+class _Process(ctypes.Structure):
+    _fields_ = (("pid", ctypes.c_int64), ("mig", ctypes.c_int64))
 
 
 class _Gpu(ctypes.Structure):
@@ -53,6 +58,10 @@ class _Gpu(ctypes.Structure):
         ("slices", ctypes.c_int64),
         ("energy_calls", ctypes.c_uint64),
         ("power_calls", ctypes.c_uint64),
+        ("processes_code", ctypes.c_int64),
+        ("process_count", ctypes.c_uint64),
+        ("processes", _Process * MAX_PROCESSES),
+        ("compute_slices", ctypes.c_int64 * MAX_MIG),
         ("name", ctypes.c_char * 64),
     )
 
@@ -160,6 +169,19 @@ class NvmlDouble:
         """Make the GPU one without an energy counter."""
         self.set_code(gpu, code, "energy")
         self.set_code(gpu, code, "field_energy")
+
+    def set_processes(self, gpu: int, *pids: int, mig: Mapping[int, int] | None = None) -> None:
+        """Let processes compute on a GPU: `pids` on all of it, `mig` by the number of their MIG device."""
+        on = [(pid, -1) for pid in pids] + list((mig or {}).items())
+        for number, (pid, instance) in enumerate(on):
+            self._state.gpus[gpu].processes[number] = _Process(pid, instance)
+        self._state.gpus[gpu].process_count = len(on)
+
+    def set_mig(self, gpu: int, *compute_slices: int) -> None:
+        """Cut a GPU into MIG slices (`slice_uuid`) of so many compute slices each."""
+        self.set_slices(gpu, len(compute_slices))
+        for number, count in enumerate(compute_slices):
+            self._state.gpus[gpu].compute_slices[number] = count
 
     def set_init_code(self, code: int) -> None:
         self._state.init_code = code

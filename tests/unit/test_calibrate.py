@@ -16,16 +16,34 @@ from tokwatt.app.calibrate_readings import Readings
 from tokwatt.app.calibrate_report import as_json, as_text
 from tokwatt.config import load_config
 from tokwatt.economics.plan import Pace, Plan, ServerPlan
-from tokwatt.readings import PowerSource, Refused, Unavailable
+from tokwatt.readings import GpuHold, OwnersReading, PowerSource, Refused, ServerGpus, Unavailable
 from tokwatt.snapshot import Given
 
 QUICK = Limits(seconds=150.0, prompt_tokens=512, answer_tokens=128)
 
 
+class Owners:
+    """An owner source that finds the server on the one GPU."""
+
+    name = "owner of chat"
+    server = "chat"
+    period_seconds = 10.0
+    timeout_seconds = 1.0
+
+    def __init__(self, clock: SimClock) -> None:
+        self.clock = clock
+
+    async def read(self) -> OwnersReading:
+        return OwnersReading(self.clock(), {"chat": ServerGpus((GpuHold("GPU-0"),), "by the test")})
+
+    async def aclose(self) -> None:
+        pass
+
+
 class Rig:
     """A machine, its meters and a campaign, all on one clock."""
 
-    def __init__(self, *, bmc: bool = False, meters: bool = True, **machine: object) -> None:
+    def __init__(self, *, bmc: bool = False, meters: bool = True, found: bool = False, **machine: object) -> None:
         self.clock = SimClock()
         self.machine = MachineDouble(self.clock, **machine)  # type: ignore[arg-type]
         self.gpu = DoubleGpu(self.machine)
@@ -33,8 +51,10 @@ class Rig:
         power: list[PowerSource] = [self.gpu] if meters else []
         if bmc:
             power.append(DoubleBmc(self.machine))
-        plan = Plan((ServerPlan("chat", all_gpus=True),), paces={"nvml": Pace(0.1, 1), "bmc1": Pace(1, 1)})
-        self.readings = Readings("chat", DoubleServer(self.machine), power, plan, self.clock, self.clock.sleep)
+        server = ServerPlan("chat", all_gpus=not found, found_gpus=found)
+        plan = Plan((server,), paces={"nvml": Pace(0.1, 1), "bmc1": Pace(1, 1)})
+        owners = [Owners(self.clock)] if found else []
+        self.readings = Readings("chat", DoubleServer(self.machine), power, plan, self.clock, self.clock.sleep, owners)
 
     async def run(self, limits: Limits = QUICK, *, force: bool = False, seed: int = 7) -> Outcome:
         campaign = Campaign(
@@ -145,6 +165,11 @@ async def test_a_meter_that_fails_leaves_its_boundary_out() -> None:
     outcome = await rig.run()
     assert outcome.joules == {}
     assert outcome.troubles == {"nvml": "driver gone"}
+
+
+async def test_gpus_that_are_looked_for_are_found_first() -> None:
+    outcome = await Rig(found=True).run()
+    assert outcome.joules[Given.GPU].per_prefill_token.value == pytest.approx(JOULES.prefill_token, rel=0.02)
 
 
 class TestRefusals:

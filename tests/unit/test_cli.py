@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import captures
+from support import captures, nvml_double
+from support.nvml_double import NvmlDouble
 from support.servers import reply, serving
 
 from tokwatt.app import detect as detecting
 from tokwatt.app.build import Workshop
 from tokwatt.app.cli import main
 from tokwatt.app.probe import as_json, as_text, probe, succeeded
-from tokwatt.config import Config, MeterConfig, ServerConfig
+from tokwatt.config import Config, GpuSearch, GpuSelection, MeterConfig, ServerConfig
+from tokwatt.sources.owners._port import PortOptions
+from tokwatt.sources.owners.named import NamedOptions
 from tokwatt.sources.power.nvml import NvmlOptions
 from tokwatt.sources.tokens.discovery import Found
 
@@ -137,3 +141,33 @@ async def test_probe_tells_readings_and_reasons():
     assert "FAILED" in text
     assert max(map(len, text.splitlines())) < 200
     assert json.loads(json.dumps(as_json(rows, tried)))["sources"][0]["source"] == "chat"
+
+
+@pytest.mark.skipif(not nvml_double.have_compiler(), reason="gcc builds the stand-in driver")
+async def test_probe_prints_whose_the_gpus_are_and_how_that_was_found(tmp_path, monkeypatch):
+    double = NvmlDouble(tmp_path, gpus=3)
+    nvml_double.load_into_this_process()
+    monkeypatch.setenv("NVML_DOUBLE_STATE", str(double.path))
+    double.set_processes(1, os.getpid())
+    double.set_mig(2, 3, 4)
+    page = reply(captures.body("vllm/0.32.0__after"))
+    workshop = Workshop()
+    mig = NamedOptions((NvmlDouble.slice_uuid(2, 0),))
+    async with serving(metrics=page) as server:
+        servers = (
+            ServerConfig("chat", server.url, gpus=GpuSelection(search=GpuSearch("processes", PortOptions()))),
+            ServerConfig("code", server.url, gpus=GpuSelection(devices=(0,))),
+            ServerConfig("embed", server.url, gpus=GpuSelection(search=GpuSearch("named", mig))),
+        )
+        config = Config(servers=servers, meters=(MeterConfig("nvml", "nvml", NvmlOptions()),))
+        rows, tried = await probe(config, workshop)
+    await workshop.aclose()
+    text = as_text(rows, tried)
+    owned = {row["source"]: row for row in as_json(rows, tried)["sources"] if row["kind"] == "owner"}
+    assert owned["gpus of chat"]["gpus"] == ({"device": NvmlDouble.uuid(1), "part_ratio": 1.0, "rule": ""},)
+    assert f"process {os.getpid()} (" in owned["gpus of chat"]["items"][0]
+    assert owned["gpus of code"]["gpus"][0]["device"] == NvmlDouble.uuid(0)
+    assert owned["gpus of embed"]["gpus"][0]["part_ratio"] is None
+    assert any("no rule divides it" in item for item in owned["gpus of embed"]["items"])
+    assert f"{NvmlDouble.uuid(1)} (NVIDIA H100 80GB HBM3, index 1)" in " ".join(text.split())
+    assert not succeeded(rows)  # the energy of a MIG instance is nobody's without a rule

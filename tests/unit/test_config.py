@@ -24,9 +24,9 @@ from tokwatt.config import (
     ServerConfig,
     environment_defaults,
     load_config,
-    mig_slices_of,
     read_config,
 )
+from tokwatt.units import mig_slices_of
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "config"
 ENVIRON = {"BMC_PASSWORD": "hunter2"}

@@ -10,9 +10,18 @@ from support.clock import FakeClock
 from support.readings import gpu_meter, gpu_pass, tokens
 
 from tokwatt.economics.books import Books
-from tokwatt.economics.plan import Plan, ServerPlan
+from tokwatt.economics.plan import Pace, Plan, ServerPlan
 from tokwatt.ledger.ledger import Ledger
-from tokwatt.readings import DeviceFailure, DeviceLost, PowerReading, Refused, ServerReading
+from tokwatt.readings import (
+    DeviceFailure,
+    DeviceLost,
+    GpuHold,
+    OwnersReading,
+    PowerReading,
+    Refused,
+    ServerGpus,
+    ServerReading,
+)
 from tokwatt.sampler import Sampler
 from tokwatt.snapshot import Snapshot, SourceHealth
 
@@ -244,3 +253,62 @@ async def test_a_slow_one_of_many_servers_is_not_asked_twice_at_once():
     assert len(running) == 1
     await sampler.aclose()
     assert all(server.closed for server in servers)
+
+
+class Owner:
+    """An owner source that does what it is told."""
+
+    name = "gpus of chat"
+    server = "chat"
+    timeout_seconds = 0.05
+    period_seconds = 10.0
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.holds: tuple[GpuHold, ...] | None = (GpuHold("GPU-0"),)
+        self.trouble: Exception | None = None
+
+    async def read(self) -> OwnersReading:
+        if self.trouble is not None:
+            raise self.trouble
+        return OwnersReading(self.clock(), {"chat": ServerGpus(self.holds, "by the test")})
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_a_failed_look_for_owners_keeps_what_was_found_for_a_while_and_then_nobody_knows():
+    rig = Rig()
+    looks = asyncio.Queue()
+
+    async def sleep(seconds: float) -> None:
+        """Of the owner's timer: the test says when the next look is."""
+        await looks.get()
+
+    plan = Plan((ServerPlan("chat", found_gpus=True),), tick_seconds=0.1, paces={"gpus of chat": Pace(10.0, 0.05)})
+    rig.sampler.books.reconfigure(plan)
+    rig.sampler.sleep = sleep
+    owner = Owner(rig.clock)
+
+    async def look_at(second: float) -> ServerGpus | None:
+        rig.clock.now = 100 + second
+        looks.put_nowait(None)
+        await asyncio.sleep(0)
+        await rig.ticks(1)
+        return rig.sampler.books.attribution.found("chat")
+
+    rig.sampler.watch_owner(owner)
+    await rig.ticks(3)
+    assert rig.sampler.books.attribution.ownership.gpus == {"chat": ("GPU-0",)}
+    assert rig.health("gpus of chat").kind == "owner"
+    assert rig.health("gpus of chat").up
+    owner.trouble = Refused("no more", where="here")
+    assert (await look_at(10)).holds is not None
+    assert (await look_at(30)).holds is not None
+    assert not rig.health("gpus of chat").up
+    lost = await look_at(40)
+    assert (lost.holds, lost.how) == (None, "here: no more")
+    assert rig.sampler.books.attribution.ownership.gpus == {"chat": ()}
+    owner.trouble = None
+    assert (await look_at(50)).holds is not None
+    await rig.sampler.aclose()

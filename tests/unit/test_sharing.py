@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ def owners(at: float, **servers: list[GpuHold] | None) -> OwnersReading:
 
 
 def hold(gpu: int, mig_slices: float | None = None, others: int = 0) -> GpuHold:
-    return GpuHold(f"GPU-{gpu}", mig_slices, others)
+    return GpuHold(f"GPU-{gpu}", mig_slices, frozenset({"own"}), frozenset(f"other {n}" for n in range(others)))
 
 
 def run(books: Books, start: int, until: int, *, watts=(100.0, 200.0), host=0.0, outlet=0.0, rates=(10.0, 30.0)):
@@ -115,6 +117,21 @@ class TestSharedGpu:
         assert any("attributed by the rule" in note for note in server.notes)
         assert meter_totals(books)[0].meter.method is Method.ATTRIBUTED
         balance(books)
+
+    def test_nobody_states_the_error_of_a_rule(self):
+        books = books_of(*BOTH, ServerPlan("c", gpus=(1,)), sharing=Sharing(GpuRule.EQUAL))
+        run(books, 0, 40)
+        assert [boundary.error_ratio for boundary in row(books, "a", 40).window.boundaries] == [None]
+        books = books_of(ServerPlan("a", gpus=(0,)), ServerPlan("b", gpus=(1,)), sharing=Sharing(GpuRule.EQUAL))
+        run(books, 0, 40, host=700.0)
+        assert all(boundary.error_ratio > 0 for boundary in row(books, "a", 40).window.boundaries)
+
+    def test_tokens_that_are_counted_when_a_request_ends_divide_in_fits_and_starts(self):
+        books = books_of(ServerPlan("a", gpus=(0,)), ServerPlan("b", gpus=(0,)), sharing=Sharing(GpuRule.TOKENS))
+        run(books, 0, 10)
+        assert not any("in fits and starts" in note for note in row(books, "a", 10).notes)
+        books.ledger.add_server(replace(tokens(10.5, 105, server="a"), output_at_finish=True), 3.5)
+        assert any("in fits and starts: a counts" in note for note in row(books, "b", 10.5).notes)
 
     def test_an_interval_in_which_nobody_counts_is_divided_equally(self):
         books = books_of(*BOTH, sharing=Sharing(GpuRule.TOKENS))
@@ -226,6 +243,20 @@ class TestOutlets:
         assert dollars == pytest.approx(20_000 * 0.17 / 3.6e6)
         balance(books)
 
+    def test_a_silent_outlet_takes_only_the_facility_gauges_away(self):
+        books = books_of(ServerPlan("a", all_gpus=True), ServerPlan("b", outlets=()))
+        run(books, 0, 60, outlet=1000.0)
+        for second in range(61, 100):
+            books.ledger.add_power(gpu_pass(second, {0: 100.0 * second, 1: 200.0 * second}), 3.5)
+            books.ledger.add_server(tokens(second, 10.0 * second, server="a"), 3.5)
+            books.settle(second, frozenset({"pdu"}))
+        boundaries = {boundary.boundary: boundary for boundary in row(books, "a", 99).window.boundaries}
+        assert boundaries[Given.GPU].power_watts == pytest.approx(300)
+        assert boundaries[Given.FACILITY].power_watts is None
+        assert boundaries[Given.FACILITY].coverage_ratio < 0.9
+        assert row(books, "a", 99).window.models[0].output_tokens_per_joule.keys() == {Given.GPU}
+        balance(books)
+
     def test_what_lies_beyond_the_outlet_has_a_factor_of_its_own(self):
         books = books_of(ServerPlan("a", all_gpus=True), prices=Prices(dollars_per_joule(0.17), 1.2, outlet_pue=1.1))
         run(books, 0, 61, outlet=1000.0)
@@ -319,6 +350,29 @@ class TestOwnersFoundAtRunTime:
             books.ledger.add_server(tokens(second, 1000 * second, server="a"), 3.5)
             books.settle(second)
         assert row(books, "a", 30).window.models[0].output_tokens_per_joule[Given.HOST] == pytest.approx(2)
+
+    def test_every_gpu_but_those_of_others(self):
+        books = books_of(ServerPlan("a", found_gpus=True), ServerPlan("b"))
+        books.take_owners(OwnersReading(0, {"a": ServerGpus((), "alone here", ())}))
+        run(books, 0, 10)
+        books.take_owners(OwnersReading(10, {"a": ServerGpus((), "not alone", ("GPU-1",))}))
+        run(books, 11, 20)
+        assert given_to(books)["a"] == pytest.approx(10 * 300 + 10 * 100)
+        balance(books)
+
+    def test_servers_here_are_no_others_to_each_other(self):
+        books = books_of(*self.FOUND, sharing=Sharing(GpuRule.EQUAL))
+        a, b = frozenset({"process 1"}), frozenset({"process 2", "process 3"})
+        holds = {"a": [GpuHold("GPU-0", None, a, b)], "b": [GpuHold("GPU-0", None, b, a)]}
+        books.take_owners(owners(0, **holds))
+        run(books, 0, 10)
+        assert given_to(books) == {"a": pytest.approx(500), "b": pytest.approx(500)}
+
+    def test_a_changed_reason_changes_nothing(self):
+        books = books_of(*self.FOUND)
+        for second in range(100):
+            books.take_owners(OwnersReading(second, {"a": ServerGpus(None, f"no answer for {second} s")}))
+        assert "no answer for 99 s" in row(books, "a", 0).notes[0]
 
     def test_owners_of_servers_that_name_their_gpus_are_not_taken_over(self):
         books = books_of(ServerPlan("a", gpus=(0,)), ServerPlan("b"))

@@ -22,10 +22,13 @@ from tokwatt.readings import (
     CountSource,
     DeviceFailure,
     EnergyCounter,
+    OwnerSource,
+    OwnersReading,
     PowerReading,
     PowerSource,
     PriceReading,
     PriceSource,
+    ServerGpus,
     ServerReading,
     SourceError,
     TimedOut,
@@ -37,6 +40,8 @@ log = logging.getLogger("tokwatt.sampler")
 
 TOKENS_KIND = "tokens"
 POWER_KIND = "power"
+OWNER_KIND = "owner"
+OWNER_HOLD_PERIODS = 3.5  # a failed look keeps what was found before for this long; then nobody knows
 PRICE_KIND = "price"
 COUNTS_KIND = "responses"
 BUG_REASON = "bug"
@@ -45,8 +50,8 @@ STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
 Sleep = Callable[[float], Awaitable[None]]
-Source = TokenSource | PowerSource | PriceSource | CountSource
-Reading = PowerReading | ServerReading | PriceReading | CountReading
+Source = TokenSource | PowerSource | PriceSource | CountSource | OwnerSource
+Reading = PowerReading | ServerReading | PriceReading | CountReading | OwnersReading
 
 
 @dataclass(slots=True)
@@ -59,6 +64,8 @@ class Watched:
     health: SourceHealth
     flight: asyncio.Task[None] | None = None
     failing_devices: frozenset[str] = frozenset()  # messages of devices that fail, or that a person should look at
+    answered_seconds: float | None = None  # monotonic, of the last answer
+    looks_for: str = ""  # the server whose GPUs an owner source finds
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,12 @@ class Sampler:
     def watch_power(self, source: PowerSource, target: str = "") -> None:
         """Read a meter at each tick, or on its own timer where it has a period."""
         self._read_by_period(self._watch(source, POWER_KIND, target), source.period_seconds)
+
+    def watch_owner(self, source: OwnerSource, target: str = "") -> None:
+        """Look for a server's GPUs on the source's own timer."""
+        watched = self._watch(source, OWNER_KIND, target)
+        watched.looks_for = source.server
+        self._read_by_period(watched, source.period_seconds)
 
     def watch_price(self, source: PriceSource, target: str = "") -> None:
         """Ask a price source at each tick, or on its own timer. What it knows without being read holds at once."""
@@ -258,6 +271,8 @@ class Sampler:
         elif isinstance(reading, ServerReading):
             self.ledger.add_server(reading, pace.max_gap_seconds)
             watched.health = replace(watched.health, missing_series=reading.missing)
+        elif isinstance(reading, OwnersReading):
+            self._take_owners(watched, reading)
         elif isinstance(reading, CountReading):
             self.ledger.add_count(watched.source.name, reading, pace.max_gap_seconds)
         elif reading.failures and not reading.readings:  # every device failed: that is a source which does not answer
@@ -270,9 +285,22 @@ class Sampler:
             self._note_devices(watched, (*reading.failures, *refused), (*reading.warnings, *inside))
         self._answered(watched, started)
 
+    def _take_owners(self, watched: Watched, reading: OwnersReading) -> None:
+        """Book by new owners, and say what changed."""
+        for server, gpus in reading.servers.items():
+            before = self.books.attribution.found(server)
+            if before is None or before.holds != gpus.holds or before.how != gpus.how:
+                level = logging.WARNING if gpus.holds is None else logging.INFO
+                held = ", ".join(hold.device for hold in gpus.holds or ()) or "none by name"
+                log.log(
+                    level, "%s: %s (%s)", watched.source.name, "NOT KNOWN" if gpus.holds is None else held, gpus.how
+                )
+        self.books.take_owners(reading)
+
     def _answered(self, watched: Watched, started: float) -> None:
         if watched.health.up is False:
             log.info("%s: answers again", watched.source.name)
+        watched.answered_seconds = self.clock()
         watched.health = replace(
             watched.health,
             up=True,
@@ -293,9 +321,18 @@ class Sampler:
             read_seconds=self.clock() - started,
             errors=_counted(watched.health, reason),
         )
+        if watched.kind == OWNER_KIND:
+            self._lose_owners(watched, message)
         if watched.kind == TOKENS_KIND:
             name = watched.source.name
             self.ledger.miss_server(name, self.clock(), self.books.plan.pace(name).max_gap_seconds)
+
+    def _lose_owners(self, watched: Watched, message: str) -> None:
+        """Forget what was found once it is too old to be believed: pods move and processes restart."""
+        now = self.clock()
+        hold = OWNER_HOLD_PERIODS * self.books.plan.pace(watched.source.name).period_seconds
+        if watched.answered_seconds is None or now - watched.answered_seconds > hold:
+            self.books.take_owners(OwnersReading(now, {watched.looks_for: ServerGpus(None, message)}))
 
     def _note_devices(self, watched: Watched, failures: Sequence[DeviceFailure], warnings: Sequence[str]) -> None:
         for failure in failures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tokwatt.quantities import DollarsPerJoule, DollarsPerSecond, Joules, TokensPerJoule
 
 JOULES_PER_WATT_HOUR = 3600.0
@@ -56,3 +58,9 @@ def tokens_per_kwh(tokens_per_joule: TokensPerJoule) -> float:
 def tokens_per_joule(tokens_per_kwh: float) -> TokensPerJoule:
     """Convert tokens/kWh to tokens/J (tokens per watt-second)."""
     return TokensPerJoule(tokens_per_kwh / JOULES_PER_KWH)
+
+
+def mig_slices_of(profile: str) -> float | None:
+    """Compute slices of a MIG profile: 3 of 3g.40gb, 1 of 1c.3g.40gb; None where it is no profile."""
+    match = re.fullmatch(r"(?:MIG )?(?:(\d+)c\.)?(\d+)g\.\d+gb(?:[+-][a-z.]+)*", profile.strip())
+    return None if match is None else float(match[1] or match[2])

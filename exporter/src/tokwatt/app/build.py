@@ -5,9 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
-from tokwatt.config import CounterConfig, MeterConfig, ServerConfig, TokenOrigin
-from tokwatt.readings import Clock, CountSource, PowerSource, PowerSourceSpec, SourceContext, TokenSource
-from tokwatt.sources import power, tokens
+from tokwatt.config import OWNER_PREFIX, CounterConfig, GpuSearch, MeterConfig, ServerConfig, TokenOrigin
+from tokwatt.readings import (
+    Clock,
+    CountSource,
+    OwnerContext,
+    OwnerSource,
+    OwnerSourceSpec,
+    PowerSource,
+    PowerSourceSpec,
+    SourceContext,
+    TokenSource,
+)
+from tokwatt.sources import owners, power, tokens
 from tokwatt.sources._http import Access, Http
 from tokwatt.sources.responses import ResponseCounter
 from tokwatt.sources.tokens._follower import Follower
@@ -25,6 +35,7 @@ class Workshop:
         self.http = Http()
         self.token_specs: Mapping[str, TokenSpec] = tokens.specs()
         self.power_specs: Mapping[str, PowerSourceSpec] = power.specs()
+        self.owner_specs: Mapping[str, OwnerSourceSpec] = owners.specs()
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -67,6 +78,11 @@ class Workshop:
     def power_source(self, meter: MeterConfig) -> PowerSource:
         """Build one power source."""
         return self.power_specs[meter.source].open(meter.options, SourceContext(meter.name, self.clock))
+
+    def owner_source(self, server: ServerConfig, search: GpuSearch) -> OwnerSource:
+        """Build what finds out a server's GPUs."""
+        context = OwnerContext(f"{OWNER_PREFIX}{server.name}", server.name, server.url, self.clock)
+        return self.owner_specs[search.source].open(search.options, context)
 
     def count_source(self, name: str, counter: CounterConfig) -> CountSource:
         """Build the reader of an application's counter."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tokwatt.economics.books import Books
 from tokwatt.economics.plan import Plan
 from tokwatt.ledger.ledger import DeviceKey, Ledger
-from tokwatt.readings import Clock, PowerSource, ServerReading, SourceError, TokenSource
+from tokwatt.readings import Clock, OwnerSource, PowerSource, ServerReading, SourceError, TokenSource
 from tokwatt.snapshot import Given
 
 FAST_SECONDS = 0.1  # between reads of meters that the exporter reads with the tick
@@ -42,14 +42,25 @@ def _difference(now: float | None, before: float | None) -> float | None:
 
 
 class Readings:
-    """One server and the meters around it. `start()` begins to read the meters."""
+    """One server and the meters around it. `start()` begins to read the meters.
+
+    `owners` find out which GPUs are the server's, where the configuration leaves that to be looked for.
+    """
 
     def __init__(
-        self, server: str, tokens: TokenSource, power: Sequence[PowerSource], plan: Plan, clock: Clock, sleep: Sleep
+        self,
+        server: str,
+        tokens: TokenSource,
+        power: Sequence[PowerSource],
+        plan: Plan,
+        clock: Clock,
+        sleep: Sleep,
+        owners: Sequence[OwnerSource] = (),
     ) -> None:
         self._server = server
         self._tokens = tokens
         self._power = power
+        self._owners = owners
         self._clock = clock
         self._sleep = sleep
         paces = {name: replace(pace, period_seconds=max(1.0, pace.period_seconds)) for name, pace in plan.paces.items()}
@@ -71,9 +82,11 @@ class Readings:
     def _keys(self) -> list[DeviceKey]:
         return [key for given in Given for key in self._books.attribution.keys(self._server, given)]
 
-    def start(self) -> None:
-        """Begin to read the meters."""
+    async def start(self) -> None:
+        """Begin to read the meters, and look once whose the GPUs are."""
         self._readers = [asyncio.create_task(self._read_on(source)) for source in self._power]
+        await asyncio.gather(*(self._look_for_owners(source) for source in self._owners))
+        self._readers += [asyncio.create_task(self._look_on(source)) for source in self._owners]
 
     async def aclose(self) -> None:
         """Stop reading and close every source."""
@@ -83,6 +96,22 @@ class Readings:
         await self._tokens.aclose()
         for source in self._power:
             await source.aclose()
+        for owner in self._owners:
+            await owner.aclose()
+
+    async def _look_on(self, source: OwnerSource) -> None:
+        while True:
+            await self._sleep(source.period_seconds)
+            await self._look_for_owners(source)
+
+    async def _look_for_owners(self, source: OwnerSource) -> None:
+        try:
+            async with asyncio.timeout(2 * source.timeout_seconds):
+                self._books.take_owners(await source.read())
+        except SourceError as error:
+            self.troubles[source.name] = str(error)
+        except TimeoutError:
+            self.troubles[source.name] = f"no answer within {2 * source.timeout_seconds:g} s"
 
     async def _read_on(self, source: PowerSource) -> None:
         pause = source.period_seconds or FAST_SECONDS

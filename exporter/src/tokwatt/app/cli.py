@@ -144,6 +144,7 @@ def _load(path: Path | None, workshop: Workshop) -> Config:
         engines=workshop.engines,
         check_spec=workshop.check_spec,
         counted_again=workshop.counted_again,
+        owner_specs=workshop.owner_specs,
     )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tokwatt.app.build import Workshop
-from tokwatt.config import Config, GpuSelection, MeterConfig, ServerConfig
-from tokwatt.readings import SourceError
+from tokwatt.config import Config, GpuSearch, GpuSelection, MeterConfig, ServerConfig
+from tokwatt.config.gpus import gpus_of_the_only_server
+from tokwatt.readings import OwnerSourceSpec, SourceError
 from tokwatt.sources.tokens.discovery import Found, find_servers
 from tokwatt.sources.tokens.overlap import counted_again
 
@@ -33,7 +34,9 @@ async def detect(config: Config, workshop: Workshop) -> tuple[Config, tuple[Trie
         specs = {item.url: workshop.token_specs[item.engine] for item in found if item.engine}
         again = counted_again(specs)
         tried += [_tried(item, again.get(item.url, ())) for item in found]
-        config = replace(config, servers=_servers([item for item in found if item.engine and item.url not in again]))
+        config = replace(
+            config, servers=_servers([i for i in found if i.engine and i.url not in again], workshop.owner_specs)
+        )
     if config.meters is None:
         names = [name for name, spec in workshop.power_specs.items() if spec.detect]
         results = await asyncio.gather(*(_try_meter(name, workshop) for name in names))
@@ -55,8 +58,11 @@ def _tried(item: Found, behind: Sequence[str]) -> Tried:
     return Tried("tokens", item.url, item.engine is not None, item.engine or item.reason)
 
 
-def _servers(found: list[Found]) -> tuple[ServerConfig, ...]:
-    """Name detected servers by engine, with the port where two would have one name. A lone server owns all GPUs."""
+def _servers(found: list[Found], owner_specs: Mapping[str, OwnerSourceSpec]) -> tuple[ServerConfig, ...]:
+    """Name detected servers by engine, with the port where two would have one name.
+
+    Several servers own the GPUs that their processes compute on; a lone one all, as long as nobody else computes there.
+    """
     engines = [item.engine for item in found]
     servers = []
     for item in found:
@@ -64,9 +70,17 @@ def _servers(found: list[Found]) -> tuple[ServerConfig, ...]:
         if engines.count(name) > 1:
             name = f"{name}-{item.url.rsplit(':', 1)[-1].split('/', 1)[0]}"
         servers.append(
-            ServerConfig(name=name, url=item.url, engine=item.engine, gpus=GpuSelection(every=len(found) == 1))
+            ServerConfig(name=name, url=item.url, engine=item.engine, gpus=gpus_of_detected(len(found), owner_specs))
         )
     return tuple(servers)
+
+
+def gpus_of_detected(servers: int, owner_specs: Mapping[str, OwnerSourceSpec]) -> GpuSelection:
+    """How the GPUs of one of so many detected servers are found out."""
+    if servers == 1:
+        return gpus_of_the_only_server(owner_specs)
+    spec = owner_specs["processes"]
+    return GpuSelection(search=GpuSearch(spec.name, spec.options()))
 
 
 async def _try_meter(name: str, workshop: Workshop) -> Tried:

@@ -14,17 +14,18 @@ from aiohttp import web
 from tokwatt.app.http import Face, Verify, application
 from tokwatt.app.plan import plan_of
 from tokwatt.app.price_sources import PriceEntry
-from tokwatt.app.setup import CountEntry, PowerEntry, Setup, TokenEntry
+from tokwatt.app.setup import CountEntry, OwnerEntry, PowerEntry, Setup, TokenEntry
 from tokwatt.economics.books import Books
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
-from tokwatt.readings import Clock, CountSource, PowerSource, PriceSource, TokenSource
+from tokwatt.readings import Clock, CountSource, OwnerSource, PowerSource, PriceSource, TokenSource
 from tokwatt.sampler import ReloadState, Sampler, Sleep
 from tokwatt.sources.tokens.scraper import TokenScraper
 from tokwatt.sources.tokens.spec import TokenSpec
 
 log = logging.getLogger("tokwatt")
 
+Entry = TokenEntry | PowerEntry | PriceEntry | CountEntry | OwnerEntry
 SHUTDOWN_SECONDS = 1.0  # for connections and sources together; SIGTERM must end within 2 s
 
 
@@ -43,6 +44,7 @@ class Exporter:
         self._setup = setup
         self._tokens: dict[str, TokenSource] = {}
         self._power: dict[str, PowerSource] = {}
+        self._owners: dict[str, OwnerSource] = {}
         self._prices: dict[str, PriceSource] = {}
         self._counts: dict[str, CountSource] = {}
         self._books = Books(plan_of(setup.config, (), (), (), setup.simulated_servers), Ledger())
@@ -96,7 +98,9 @@ class Exporter:
         added_tokens = {name: entry.build() for name, entry in setup.tokens.items() if name not in self._tokens}
         added_power = {name: entry.build() for name, entry in setup.power.items() if name not in self._power}
         added_prices = {name: entry.build() for name, entry in setup.prices.items() if name not in self._prices}
+        added_owners = {name: entry.build() for name, entry in setup.owners.items() if name not in self._owners}
         self._prices |= added_prices
+        self._owners |= added_owners
         self._tokens |= added_tokens
         self._power |= added_power
         added_counts = {name: entry.build() for name, entry in setup.counts.items() if name not in self._counts}
@@ -107,6 +111,7 @@ class Exporter:
             self._power.values(),
             self._counts.values(),
             setup.simulated_servers,
+            self._owners.values(),
         )
         self._books.reconfigure(plan, self._clock())
         for name, price_source in added_prices.items():
@@ -115,6 +120,8 @@ class Exporter:
             self._sampler.watch_tokens(token_source, setup.tokens[name].target)
         for name, power_source in added_power.items():
             self._sampler.watch_power(power_source, setup.power[name].target)
+        for name, owner_source in added_owners.items():
+            self._sampler.watch_owner(owner_source, setup.owners[name].target)
         for name, count_source in added_counts.items():
             self._sampler.watch_count(count_source, setup.counts[name].target)
 
@@ -126,6 +133,7 @@ class Exporter:
         for name in gone:
             self._tokens.pop(name, None)
             self._power.pop(name, None)
+            self._owners.pop(name, None)
             if self._prices.pop(name, None) is not None:
                 self._books.prices.forget_source(name)
             self._counts.pop(name, None)
@@ -177,8 +185,8 @@ class Exporter:
                 await self._sampler.aclose()
 
 
-def _entries(setup: Setup) -> dict[str, TokenEntry | PowerEntry | PriceEntry | CountEntry]:
-    return {**setup.tokens, **setup.power, **setup.prices, **setup.counts}
+def _entries(setup: Setup) -> dict[str, Entry]:
+    return {**setup.tokens, **setup.power, **setup.prices, **setup.counts, **setup.owners}
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from tokwatt.app.price_sources import capacity_of, capacity_source, carbon_of, electricity_of
-from tokwatt.config import Config, ServerConfig, SharingConfig, mig_slices_of
+from tokwatt.config import Config, ServerConfig, SharingConfig
 from tokwatt.economics.plan import (
     GpuRule,
     Pace,
@@ -17,7 +17,8 @@ from tokwatt.economics.plan import (
     ServerPlan,
     Sharing,
 )
-from tokwatt.readings import CountSource, PowerSource, TokenSource
+from tokwatt.readings import CountSource, OwnerSource, PowerSource, TokenSource
+from tokwatt.units import mig_slices_of
 
 MOST_SERVERS_WITH_LOAD = 64  # beyond, the distribution of load would be most of what /metrics shows
 
@@ -28,6 +29,7 @@ def plan_of(
     power_sources: Iterable[PowerSource],
     count_sources: Iterable[CountSource] = (),
     simulated_servers: frozenset[str] = frozenset(),
+    owner_sources: Iterable[OwnerSource] = (),
 ) -> Plan:
     """Translate prices to base units and claims to devices, and note how each source is paced."""
     return Plan(
@@ -43,7 +45,8 @@ def plan_of(
         min_coverage=config.min_coverage,
         tick_seconds=config.tick_seconds,
         load_distribution=_load_distribution(config),
-        paces=_paces(config, [*token_sources, *count_sources], power_sources),
+        paces=_paces(config, [*token_sources, *count_sources], power_sources)
+        | {source.name: Pace(source.period_seconds, source.timeout_seconds) for source in owner_sources},
     )
 
 
@@ -55,7 +58,7 @@ def _load_distribution(config: Config) -> bool:
 
 def _paces(
     config: Config, ticking: Iterable[TokenSource | CountSource], power: Iterable[PowerSource]
-) -> Mapping[str, Pace]:
+) -> dict[str, Pace]:
     paces = {source.name: Pace(config.tick_seconds, source.timeout_seconds) for source in ticking}
     for source in power:
         paces[source.name] = Pace(source.period_seconds or config.tick_seconds, source.timeout_seconds)
@@ -67,6 +70,7 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         name=server.name,
         all_gpus=server.gpus.every,
         gpus=server.gpus.devices,
+        found_gpus=server.gpus.search is not None,
         mig_slices=mig_slices_of(server.mig_profile) if server.mig_profile else None,
         hosts=server.hosts,
         outlets=server.outlets,

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.detect import Tried, detect
+from tokwatt.app.plan import plan_of
 from tokwatt.app.price_sources import CARBON, ELECTRICITY, PriceEntry
-from tokwatt.app.setup import CountEntry, PowerEntry, Setup, TokenEntry, setup_of
+from tokwatt.app.setup import CountEntry, OwnerEntry, PowerEntry, TokenEntry, setup_of
 from tokwatt.app.tables import table
-from tokwatt.config import Config
-from tokwatt.readings import EnergyCounter, EnergyReading, PowerReading, PriceStep, ServerReading, SourceError
+from tokwatt.config import OWNER_PREFIX, Config, GpuSelection
+from tokwatt.economics.ownership import resolve
+from tokwatt.economics.picture import owned_gpus
+from tokwatt.readings import (
+    Boundary,
+    DeviceInfo,
+    EnergyCounter,
+    EnergyReading,
+    PowerReading,
+    PriceStep,
+    ServerGpus,
+    ServerReading,
+    SourceError,
+)
+from tokwatt.snapshot import OwnedGpu
 from tokwatt.sources.tokens.overlap import counted_again
 from tokwatt.units import JOULES_PER_KWH, SECONDS_PER_HOUR
 
@@ -28,20 +42,30 @@ PRICE_UNITS: Mapping[str, tuple[str, float]] = {
 class Row:
     """One line of the report."""
 
-    kind: str  # tokens, power, price, responses
+    kind: str  # tokens, power, price, responses, owner
     source: str
     target: str
     ok: bool
     items: tuple[str, ...]  # readings, or the reason
     missing: tuple[str, ...] = field(default=())
     engine: str = ""  # of an inference server that was read
+    gpus: tuple[OwnedGpu, ...] = ()  # of an inference server, as they would be owned now
 
 
 async def probe(config: Config, workshop: Workshop) -> tuple[tuple[Row, ...], tuple[Tried, ...]]:
     """Read everything that a configuration names, or that is found where it names nothing."""
     config, tried = await detect(config, workshop)
     setup = setup_of(config, workshop)
-    rows = _note_double_counting(await asyncio.gather(*_reads(setup)), config, workshop)
+    reads = [asyncio.create_task(_probe_server(name, entry)) for name, entry in setup.tokens.items()]
+    meters = [asyncio.create_task(_probe_meter(name, entry)) for name, entry in setup.power.items()]
+    others = [asyncio.create_task(_probe_price(name, entry)) for name, entry in setup.prices.items()]
+    others += [asyncio.create_task(_probe_count(name, entry)) for name, entry in setup.counts.items()]
+    owners = [asyncio.create_task(_probe_owner(entry)) for entry in setup.owners.values()]
+    servers = _note_double_counting(await asyncio.gather(*reads), config, workshop)
+    power = await asyncio.gather(*meters)
+    found = {name: gpus for one in await asyncio.gather(*owners) for name, gpus in one.items()}
+    devices = [info for _, reading in power for info in (reading.devices if reading else ())]
+    rows = (*servers, *(row for row, _ in power), *await asyncio.gather(*others), *_owned(config, devices, found))
     return rows, tuple(item for item in tried if not item.found)
 
 
@@ -56,14 +80,6 @@ def _note_double_counting(rows: Sequence[Row], config: Config, workshop: Worksho
         else row
         for row in rows
     )
-
-
-def _reads(setup: Setup) -> list[asyncio.Task[Row]]:
-    tokens = [asyncio.create_task(_probe_server(name, entry)) for name, entry in setup.tokens.items()]
-    power = [asyncio.create_task(_probe_meter(name, entry)) for name, entry in setup.power.items()]
-    prices = [asyncio.create_task(_probe_price(name, entry)) for name, entry in setup.prices.items()]
-    counts = [asyncio.create_task(_probe_count(name, entry)) for name, entry in setup.counts.items()]
-    return tokens + power + prices + counts
 
 
 async def _probe_count(name: str, entry: CountEntry) -> Row:
@@ -111,17 +127,62 @@ def _describe_server(reading: ServerReading) -> tuple[str, ...]:
     return tuple(items)
 
 
-async def _probe_meter(name: str, entry: PowerEntry) -> Row:
+async def _probe_meter(name: str, entry: PowerEntry) -> tuple[Row, PowerReading | None]:
     source = entry.build()
     try:
         first = await source.read()
         await asyncio.sleep(SECOND_READ_AFTER_SECONDS)
         second = await source.read()
     except SourceError as error:
-        return Row("power", name, entry.target, ok=False, items=(str(error),))
+        return Row("power", name, entry.target, ok=False, items=(str(error),)), None
     finally:
         await source.aclose()
-    return Row("power", name, entry.target, ok=bool(second.readings), items=_describe_meter(first, second))
+    row = Row("power", name, entry.target, ok=bool(second.readings), items=_describe_meter(first, second))
+    return row, second
+
+
+async def _probe_owner(entry: OwnerEntry) -> Mapping[str, ServerGpus]:
+    source = entry.build()
+    try:
+        async with asyncio.timeout(2 * source.timeout_seconds):
+            return (await source.read()).servers
+    except SourceError as error:
+        return {source.server: ServerGpus(None, str(error))}
+    except TimeoutError:
+        return {source.server: ServerGpus(None, f"no answer within {2 * source.timeout_seconds:g} s")}
+    finally:
+        await source.aclose()
+
+
+def _owned(config: Config, devices: Sequence[DeviceInfo], found: Mapping[str, ServerGpus]) -> Iterator[Row]:
+    """Tell which GPUs are each server's, and how that was found out."""
+    measured = [(info.meter.boundary, info.meter.device) for info in devices]
+    ownership = resolve(plan_of(config, (), ()), devices, measured, found)
+    names = {info.meter.device: info for info in devices if info.meter.boundary is Boundary.GPU}
+    for server in config.servers:
+        gpus = owned_gpus(ownership, server.name)
+        reasons = (*ownership.unknown[server.name], *ownership.incomplete[server.name])
+        how = found[server.name].how if server.name in found else _configured(server.gpus)
+        items = (how, *(_describe_gpu(gpu, names[gpu.device]) for gpu in gpus), *dict.fromkeys(reasons))
+        yield Row("owner", f"{OWNER_PREFIX}{server.name}", _way(server.gpus), ok=not reasons, items=items, gpus=gpus)
+
+
+def _way(gpus: GpuSelection) -> str:
+    return gpus.search.source if gpus.search else "configured"
+
+
+def _configured(gpus: GpuSelection) -> str:
+    if gpus.every:
+        return "all"
+    return ", ".join(map(str, gpus.devices)) or "none"
+
+
+def _describe_gpu(gpu: OwnedGpu, info: DeviceInfo) -> str:
+    index = "" if info.index is None else f", index {info.index}"
+    share = "" if gpu.part_ratio == 1 else f": {gpu.part_ratio or 0:.0%} by the rule {gpu.rule}"
+    if gpu.part_ratio is None:
+        share = ": shared, and no rule divides it"
+    return f"{gpu.device} ({info.name}{index}){share}"
 
 
 async def _probe_price(name: str, entry: PriceEntry) -> Row:

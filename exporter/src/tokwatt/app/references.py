@@ -17,7 +17,7 @@ def pages() -> Mapping[str, str]:
     """Return every generated page by file name."""
     workshop = Workshop()
     return {
-        "configuration.md": render_reference(workshop.power_specs, workshop.engines),
+        "configuration.md": render_reference(workshop.power_specs, workshop.engines, workshop.owner_specs),
         "meters.md": render_meters(workshop.power_specs),
         "metrics.md": render_metrics_reference(),
         "sources.md": render_servers(workshop.token_specs),

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokwatt.app.build import Workshop
-from tokwatt.app.detect import Tried, detect
+from tokwatt.app.detect import Tried, detect, gpus_of_detected
 from tokwatt.app.exporter import Exporter
 from tokwatt.app.http import Verify
 from tokwatt.app.setup import setup_of
-from tokwatt.config import Config, ConfigError, GpuSelection, ListenAddress, read_config
+from tokwatt.config import Config, ConfigError, ListenAddress, read_config
 from tokwatt.config.web import BasicAuth, build_ssl_context, read_web_config
 from tokwatt.sources.tokens.overlap import double_counting
 
@@ -55,6 +55,7 @@ class Runner:
             engines=self._workshop.engines,
             check_spec=self._workshop.check_spec,
             counted_again=self._workshop.counted_again,
+            owner_specs=self._workshop.owner_specs,
         )
         for warning in warnings:
             log.warning("%s", warning)
@@ -159,10 +160,10 @@ class Runner:
             return
         servers = (*running.servers, *new_servers)
         if not wanted.servers:
-            # who owns the GPUs is only known while there is a single server
             again = self._workshop.counted_again(servers)  # workers that start after their frontend replace it
             servers = tuple(s for s in servers if s.name not in again)
-            servers = tuple(replace(s, gpus=GpuSelection(every=len(servers) == 1)) for s in servers)
+            gpus = gpus_of_detected(len(servers), self._workshop.owner_specs)
+            servers = tuple(replace(server, gpus=gpus) for server in servers)
         for name in (*(s.name for s in new_servers), *(m.name for m in new_meters)):
             log.info("found %s", name)
         merged = replace(running, servers=servers, meters=(*(running.meters or ()), *new_meters))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.price_sources import PriceEntry, price_entries
-from tokwatt.config import Config, CounterConfig, MeterConfig, ServerConfig
-from tokwatt.readings import CountSource, PowerSource, TokenSource
+from tokwatt.config import OWNER_PREFIX, Config, CounterConfig, GpuSearch, MeterConfig, ServerConfig
+from tokwatt.readings import CountSource, OwnerSource, PowerSource, TokenSource
 from tokwatt.sources._http import safe_url
 
 
@@ -31,6 +31,15 @@ class PowerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerEntry:
+    """What finds out a server's GPUs. Equal `key`s need no new source after a reload."""
+
+    key: object
+    target: str
+    build: Callable[[], OwnerSource]
+
+
+@dataclass(frozen=True, slots=True)
 class CountEntry:
     """An application's counter to watch. Equal `key`s need no new source after a reload."""
 
@@ -46,6 +55,7 @@ class Setup:
     config: Config
     tokens: Mapping[str, TokenEntry]
     power: Mapping[str, PowerEntry]
+    owners: Mapping[str, OwnerEntry] = field(default_factory=dict)
     counts: Mapping[str, CountEntry] = field(default_factory=dict)
     simulated_servers: frozenset[str] = frozenset()
     simulated: bool = False
@@ -60,6 +70,11 @@ def setup_of(config: Config, workshop: Workshop) -> Setup:
         config=config,
         tokens={server.name: _token_entry(server, workshop) for server in config.servers},
         power={meter.name: _power_entry(meter, workshop) for meter in config.meters or ()},
+        owners={
+            f"{OWNER_PREFIX}{server.name}": _owner_entry(server, server.gpus.search, workshop)
+            for server in config.servers
+            if server.gpus.search is not None
+        },
         prices=price_entries(config, workshop),
         counts={
             response.counter_name: _count_entry(response.counter_name, response.meaningful, workshop)
@@ -82,3 +97,9 @@ def _power_entry(meter: MeterConfig, workshop: Workshop) -> PowerEntry:
     url = getattr(meter.options, "url", "")
     where = safe_url(url) if url else getattr(meter.options, "host", "")
     return PowerEntry(meter, f"{meter.source} {where}".strip(), lambda: workshop.power_source(meter))
+
+
+def _owner_entry(server: ServerConfig, search: GpuSearch, workshop: Workshop) -> OwnerEntry:
+    pod = getattr(search.options, "pod", "")
+    target = f"{search.source} {pod}".strip()
+    return OwnerEntry((server.url, search), target, lambda: workshop.owner_source(server, search))

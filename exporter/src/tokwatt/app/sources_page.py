@@ -1,13 +1,13 @@
-"""`tokwatt sources`: every token and power source it knows, with what each needs."""
+"""`tokwatt sources`: every token, power and owner source it knows, with what each needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.tables import table
-from tokwatt.readings import PowerSourceSpec
+from tokwatt.readings import OwnerSourceSpec, PowerSourceSpec
 from tokwatt.sources.tokens.spec import TokenSpec
 
 
@@ -37,15 +37,29 @@ def as_json(workshop: Workshop) -> Mapping[str, object]:
                 "needs": spec.needs,
                 "boundaries": [boundary.value for boundary in spec.boundaries],
                 "detected": spec.detect,
+                "method": spec.method,
+                "resolution": spec.resolution,
+                "declared_error": {what: asdict(precision) for what, precision in spec.precisions},
                 "options": _options(spec),
                 "traps": list(spec.traps),
             }
             for spec in workshop.power_specs.values()
         ],
+        "owners": [
+            {
+                "source": spec.name,
+                "summary": spec.summary,
+                "needs": spec.needs,
+                "configured": spec.configured,
+                "options": _options(spec),
+                "traps": list(spec.traps),
+            }
+            for spec in workshop.owner_specs.values()
+        ],
     }
 
 
-def _options(spec: PowerSourceSpec) -> Mapping[str, str]:
+def _options(spec: PowerSourceSpec | OwnerSourceSpec) -> Mapping[str, str]:
     return {option.name: option.metadata.get("help", "") for option in fields(spec.options)}
 
 
@@ -69,9 +83,15 @@ def as_text(workshop: Workshop) -> str:
         )
         for spec in workshop.power_specs.values()
     ]
+    owners = [
+        (spec.name, "named" if spec.configured else "chosen", f"{spec.summary}. Needs {spec.needs}")
+        for spec in workshop.owner_specs.values()
+    ]
     return (
         "Inference servers\n"
         + table(("ENGINE", "ROLE", "PORTS", "PATH", "METRICS ARE SWITCHED ON BY"), tokens)
         + "\n\nMeters\n"
         + table(("SOURCE", "BOUNDARY", "DETECTED", "READS AND NEEDS"), power)
+        + "\n\nWhose GPUs (servers[].gpus)\n"
+        + table(("SOURCE", "IS", "FINDS AND NEEDS"), owners)
     )

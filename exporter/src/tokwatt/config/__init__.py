@@ -21,24 +21,25 @@ from tokwatt.config.prices import (
     TariffPrice,
     TariffRule,
 )
+from tokwatt.config.responses import CounterConfig, ResponseConfig
 from tokwatt.config.schema import (
+    OWNER_PREFIX,
     RESERVED_LABELS,
     Config,
-    CounterConfig,
     GpuRule,
+    GpuSearch,
     GpuSelection,
     MeterConfig,
-    ResponseConfig,
     RestRule,
     Role,
     ServerConfig,
     SharingConfig,
     TokenOrigin,
-    mig_slices_of,
 )
 
 __all__ = [
     "DEFAULT_PORT",
+    "OWNER_PREFIX",
     "RESERVED_LABELS",
     "CapacityPrice",
     "CapacityUnit",
@@ -52,6 +53,7 @@ __all__ = [
     "EnergyUnit",
     "EnvironmentDefaults",
     "GpuRule",
+    "GpuSearch",
     "GpuSelection",
     "GridCarbon",
     "Holding",
@@ -76,7 +78,6 @@ __all__ = [
     "Weekday",
     "environment_defaults",
     "load_config",
-    "mig_slices_of",
     "parse_listen",
     "read_config",
 ]

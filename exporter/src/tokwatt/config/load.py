@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from tokwatt.config import scalars
@@ -15,15 +14,16 @@ from tokwatt.config.addresses import ListenAddress, parse_listen
 from tokwatt.config.binder import FAILED, Binder
 from tokwatt.config.calendar_words import HourRange, Season, parse_hours, parse_season
 from tokwatt.config.checks import check
+from tokwatt.config.gpus import bind_gpus, with_gpu_default
 from tokwatt.config.mistakes import ConfigError, ConfigWarning, Mistake, Rejected, Report, nearest, shown
 from tokwatt.config.schema import Config, GpuSelection, MeterConfig, MeterHeader, ServerConfig
-from tokwatt.config.tree import Scalar, Sequence, Table, Value, parse
-from tokwatt.readings import PowerSourceSpec
+from tokwatt.config.tree import Scalar, Table, Value, parse
+from tokwatt.readings import OwnerSourceSpec, PowerSourceSpec
 
 CheckSpec = Callable[[Mapping[str, object], str | None, str], object]
 CountedAgain = Callable[[Collection[ServerConfig]], Mapping[str, Collection[str]]]
 _METER_KEYS = ("source", "name", "machine")
-_WRITE_GPUS = "write all, none, or a list of UUIDs and indices such as [GPU-..., 1]"
+_NO_OWNERS: Mapping[str, OwnerSourceSpec] = {}
 
 
 def read_config(
@@ -33,6 +33,7 @@ def read_config(
     engines: Collection[str],
     check_spec: CheckSpec | None = None,
     counted_again: CountedAgain | None = None,
+    owner_specs: Mapping[str, OwnerSourceSpec] = _NO_OWNERS,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Config, tuple[ConfigWarning, ...]]:
     """Read a configuration file; see `load_config`."""
@@ -43,6 +44,7 @@ def read_config(
         engines=engines,
         check_spec=check_spec,
         counted_again=counted_again,
+        owner_specs=owner_specs,
         environ=environ,
     )
 
@@ -67,6 +69,7 @@ def load_config(
     engines: Collection[str],
     check_spec: CheckSpec | None = None,
     counted_again: CountedAgain | None = None,
+    owner_specs: Mapping[str, OwnerSourceSpec] = _NO_OWNERS,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Config, tuple[ConfigWarning, ...]]:
     """Load a configuration from text.
@@ -79,6 +82,7 @@ def load_config(
         check_spec: given a server's `spec`, its `engine` and the key path of the spec; raises ValueError if the spec
             cannot be used, with a message that may begin with a key path and a colon.
         counted_again: given the servers, those that count again what others count, with the names of these others.
+        owner_specs: the known owner sources by name, for `gpus`; without them GPUs can only be listed.
         environ: where `*_env` settings are looked up; None: the process environment.
 
     Raises:
@@ -91,7 +95,7 @@ def load_config(
         environ=os.environ if environ is None else environ,
         custom={
             ListenAddress: _bind_listen,
-            GpuSelection: _bind_gpus,
+            GpuSelection: lambda b, value, path: bind_gpus(b, value, path, owner_specs),
             HourRange: lambda b, value, path: _bind_word(b, value, path, parse_hours),
             Season: lambda b, value, path: _bind_word(b, value, path, parse_season),
             MeterConfig: lambda b, value, path: _bind_meter(b, value, path, power_specs),
@@ -100,20 +104,13 @@ def load_config(
     config = Config()
     root = parse(text, report)
     if root is not None and not scalars.is_null(root):
-        config = _with_gpu_default(binder.record(Config, root, ""), binder)
+        config = with_gpu_default(binder.record(Config, root, ""), binder, owner_specs)
         check(config, binder, power_specs, engines)
         _check_specs(config, binder, check_spec)
         if counted_again is not None and not report.has_mistake("servers"):
             _check_double_counting(config, binder, counted_again)
     report.raise_mistakes()
     return config, tuple(report.warnings)
-
-
-def _with_gpu_default(config: Config, binder: Binder) -> Config:
-    """Give every GPU to the only server, unless it says otherwise."""
-    if len(config.servers) != 1 or binder.place("servers[0].gpus"):
-        return config
-    return replace(config, servers=(replace(config.servers[0], gpus=GpuSelection(every=True)),))
 
 
 def _check_specs(config: Config, binder: Binder, check_spec: CheckSpec | None) -> None:
@@ -159,24 +156,6 @@ def _bind_word(binder: Binder, value: Value, path: str, parse_word: Callable[[st
     except Rejected as error:
         binder.report.mistake(value.mark, path, error.message, error.suggestion)
         return FAILED
-
-
-def _bind_gpus(binder: Binder, value: Value, path: str) -> object:
-    if isinstance(value, Scalar) and value.text in {"all", "none"}:
-        return GpuSelection(every=value.text == "all")
-    if not isinstance(value, Sequence):
-        binder.report.mistake(value.mark, path, f"cannot be {scalars.describe(value)}", _WRITE_GPUS)
-        return FAILED
-    devices = binder.value(tuple[int | str, ...], value, path, {"minimum": 0, "parse": _parse_gpu})
-    return GpuSelection(devices=devices)
-
-
-def _parse_gpu(text: str) -> str:
-    if text.isdigit():
-        raise Rejected(f"GPU index {shown(text)} in quotes", f"write {text} without quotes")
-    if text in {"all", "none"} or " " in text:
-        raise Rejected(f"{shown(text)} is no GPU UUID or index", _WRITE_GPUS)
-    return text
 
 
 def _bind_meter(binder: Binder, value: Value, path: str, power_specs: Mapping[str, PowerSourceSpec]) -> object:

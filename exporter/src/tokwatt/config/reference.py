@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -27,19 +27,18 @@ from tokwatt.config.prices import (
     TariffPrice,
     TariffRule,
 )
+from tokwatt.config.responses import CounterConfig, ResponseConfig
 from tokwatt.config.schema import (
     RESERVED_LABELS,
     Config,
-    CounterConfig,
     GpuSelection,
     MeterHeader,
     PhaseConfig,
-    ResponseConfig,
     ServerConfig,
     SharingConfig,
 )
 from tokwatt.config.web import TlsConfig, WebConfig
-from tokwatt.readings import PowerSourceSpec
+from tokwatt.readings import OwnerSourceSpec, PowerSourceSpec
 
 _INTRO = """\
 <!-- Written by `make docs` from the classes in tokwatt.config. Change those, not this page. -->
@@ -97,7 +96,18 @@ Keys of that format that are not listed here are refused, not ignored.
 """
 
 
-def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collection[str]) -> str:
+_GPUS_INTRO = """\
+`servers[].gpus` may say how a server's GPUs are found out, again and again, while the exporter runs:
+`gpus: processes`, or a mapping with `source` and the options below.
+What was found holds from the moment it was found on; a failed look keeps the last result for 3.5 periods.
+"""
+
+
+def render_reference(
+    power_specs: Mapping[str, PowerSourceSpec],
+    engines: Collection[str],
+    owner_specs: Mapping[str, OwnerSourceSpec] | None = None,
+) -> str:
     """Write the whole page as Markdown."""
     known = ", ".join(f"`{engine}`" for engine in sorted(engines))
     parts = [
@@ -108,6 +118,7 @@ def render_reference(power_specs: Mapping[str, PowerSourceSpec], engines: Collec
         f"Engines: {known}.\n" if known else "",
         _section("Phases", PhaseConfig, "servers[].phases."),
         _LABELS.format(", ".join(f"`{name}`" for name in sorted(RESERVED_LABELS))),
+        *_owners(owner_specs or {}),
         _section("Meters", MeterHeader, "meters[]."),
         *(_meter(power_specs[name]) for name in sorted(power_specs)),
         _section("Sharing", SharingConfig, "sharing."),
@@ -141,6 +152,23 @@ def _section(title: str, options: type, prefix: str, note: str = "", *, level: i
     if note:
         lines += [note, ""]
     return "\n".join([*lines, *_table(options, prefix), ""])
+
+
+def _owners(specs: Mapping[str, OwnerSourceSpec]) -> Iterator[str]:
+    if specs:
+        yield "## GPUs found at run time\n"
+        yield _GPUS_INTRO
+    for name in sorted(specs):
+        spec = specs[name]
+        if not spec.configured:
+            continue
+        traps = [*(f"- {trap}" for trap in spec.traps), ""] if spec.traps else []
+        lines = [f"### `gpus: {{source: {name}}}`", "", f"{spec.summary}. Needs: {spec.needs}.", ""]
+        rows = [*_table(spec.options, "servers[].gpus.")]
+        for setting in settings_of(spec.options).values():
+            if is_dataclass(setting.hint) and isinstance(setting.hint, type):
+                rows += [*_table(setting.hint, f"servers[].gpus.{setting.name}.")][2:]
+        yield "\n".join([*lines, *rows, "", *traps])
 
 
 def _meter(spec: PowerSourceSpec) -> str:
@@ -179,7 +207,7 @@ def _type_text(hint: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in hint)
     names: dict[Any, str] = {
         bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path",
-        ListenAddress: "address", GpuSelection: "`all`, `none` or list",
+        ListenAddress: "address", GpuSelection: "`all`, `none`, list, text or mapping",
         HourRange: "ranges of hours", Season: "seasons",
     }  # fmt: skip
     return names.get(hint, "mapping")

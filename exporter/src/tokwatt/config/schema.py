@@ -13,7 +13,9 @@ from enum import StrEnum
 from tokwatt.config.addresses import DEFAULT_PORT, ListenAddress, parse_url
 from tokwatt.config.mistakes import Rejected, shown
 from tokwatt.config.prices import CapacityPrice, Prices
+from tokwatt.config.responses import ResponseConfig
 from tokwatt.config.setting import setting as _setting
+from tokwatt.units import mig_slices_of
 
 # labels that the exporter or Prometheus itself sets on the series that carry a server's own labels
 RESERVED_LABELS = frozenset(
@@ -46,8 +48,13 @@ def parse_label(name: str, value: str) -> str:
     return value
 
 
+OWNER_PREFIX = "gpus of "  # begins the names of the sources that find out a server's GPUs
+
+
 def parse_name(text: str) -> str:
     """Check a name that becomes a label value and a command line argument. Raises Rejected."""
+    if text.startswith(OWNER_PREFIX):
+        raise Rejected(f"name {shown(text)} begins with {shown(OWNER_PREFIX)}, as tokwatt's own", "choose another name")
     if text != text.strip():
         raise Rejected(f"name {shown(text)} begins or ends with a space", f"write {shown(text.strip())}")
     return text
@@ -103,12 +110,6 @@ def parse_mig_profile(text: str) -> str:
     return text
 
 
-def mig_slices_of(profile: str) -> float | None:
-    """Compute slices of a MIG profile: 3 of 3g.40gb, 1 of 1c.3g.40gb; None where it is no profile."""
-    match = re.fullmatch(r"(?:MIG )?(?:(\d+)c\.)?(\d+)g\.\d+gb(?:[+-][a-z.]+)*", profile.strip())
-    return None if match is None else float(match[1] or match[2])
-
-
 @dataclass(frozen=True, slots=True)
 class SharingConfig:
     """Rules that divide energy which is measured for several servers together. What a rule gives is no measurement."""
@@ -137,11 +138,20 @@ class SharingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuSearch:
+    """How the GPUs of a server are found out at run time. `options` is an instance of its owner source's class."""
+
+    source: str
+    options: object
+
+
+@dataclass(frozen=True, slots=True)
 class GpuSelection:
-    """The GPUs a server computes on: every one, the named ones (UUID or index), or none."""
+    """The GPUs a server computes on: every one, the named ones (UUID or index), those that are found, or none."""
 
     every: bool = False
     devices: tuple[str | int, ...] = ()
+    search: GpuSearch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +200,8 @@ class ServerConfig:
     gpus: GpuSelection = field(
         default=GpuSelection(),
         metadata=_setting(
-            "`all`, `none`, or a list of UUIDs and indices: the GPUs this server computes on; "
-            "omit: all with one server, none with several"
+            "the GPUs this server computes on: `all`, `none`, a list of UUIDs (GPU or MIG) and indices, or how they "
+            "are found out (below); omit: none with several servers; with one all while nobody else computes on any"
         ),
     )
     hosts: tuple[str, ...] | None = field(
@@ -281,75 +291,6 @@ class MeterConfig:
     name: str
     options: object
     machine: str | None = None
-
-
-def parse_metric(text: str) -> str:
-    """Check the bare name of a metric. Raises Rejected."""
-    if not text.isprintable() or set(text) & set(' {}"'):
-        raise Rejected(f"{shown(text)} is no metric name", "write the bare name; labels go into labels")
-    return text
-
-
-@dataclass(frozen=True, slots=True)
-class CounterConfig:
-    """A counter on the metrics page of an application."""
-
-    url: str = field(metadata=_setting("the application's metrics page, http or https", parse=parse_url))
-    metric: str = field(
-        metadata=_setting("the counter's name as the page writes it, often ending in _total", parse=parse_metric)
-    )
-    labels: Mapping[str, str] = field(
-        default_factory=dict,
-        metadata=_setting("labels that a series must have to count, with their values; the series that have add up"),
-    )
-    timeout_seconds: float = field(default=3.0, metadata=_setting("give up one read after this", unit="seconds"))
-    bearer_token_file: str | None = field(
-        default=None, metadata=_setting("file that holds the token for the metrics page", secret=True)
-    )
-    ca_file: str | None = field(
-        default=None, metadata=_setting("CA certificates (PEM) that an https page is checked against", file=True)
-    )
-    verify_tls: bool = field(
-        default=True, metadata=_setting("false: accept any certificate of an https page; anybody may then answer")
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseConfig:
-    """What one meaningful response of a server takes beyond its generated tokens."""
-
-    server: str = field(metadata=_setting("name of a server above"))
-    attempts: float = field(
-        default=1.0, metadata=_setting("mean attempts per meaningful response", unit="attempts", minimum=1)
-    )
-    support_tokens: float = field(
-        default=0.0,
-        metadata=_setting(
-            "mean pre/post-processing tokens per response, of services that tokwatt does not measure",
-            unit="tokens",
-            minimum=0,
-        ),
-    )
-    support_dollars_per_token: float = field(
-        default=0.0, metadata=_setting("price of such a token", unit="dollars per token", minimum=0)
-    )
-    meaningful: CounterConfig | None = field(
-        default=None,
-        metadata=_setting(
-            "counter of meaningful responses, such as an application's accepted answers: attempts are then measured"
-        ),
-    )
-    support: tuple[str, ...] = field(
-        default=(),
-        metadata=_setting(
-            "servers with `role: support` that work for these responses: their tokens, dollars and joules are added"
-        ),
-    )
-
-    @property
-    def counter_name(self) -> str:
-        """Name of the counter as a source; "" without one."""
-        return f"{self.server}/meaningful" if self.meaningful is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

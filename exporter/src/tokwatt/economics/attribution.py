@@ -97,7 +97,8 @@ class Attribution:
         """Take over what an owner source found. It holds from the instant of the reading on, never before."""
         self._found |= {name: found for name, found in reading.servers.items() if self._looks_for(name)}
         ownership = self._resolved()
-        if ownership == self.ownership:
+        if ownership.gives_like(self.ownership):
+            self._epochs[-1].ownership = ownership
             return
         start = max(reading.at_seconds, self._epochs[-1].from_seconds)
         self._epochs[-1].until_seconds = start
@@ -158,6 +159,13 @@ class Attribution:
         if any(len(home) != 1 or len(next(iter(home))) != 1 for home in homes.values()):
             return ()
         return tuple(gpu for gpu, home in homes.items() if home == {(host,)})
+
+    def by_rule(self, server: str, boundary: Given) -> bool:
+        """Whether a rule, not a measurement, says how much of a shared GPU is in a server's energy of a boundary."""
+        epoch = self._epochs[-1]
+        if not any(gpu in epoch.ownership.shared for gpu in epoch.ownership.gpus.get(server, ())):
+            return False
+        return boundary is Given.GPU or not all(epoch.splits[key].alone for key in self.keys(server, boundary))
 
     # Progress
 
@@ -240,7 +248,8 @@ class Attribution:
     def overdue(self, curve: EnergyCurve, at_seconds: float, now_seconds: float, down: frozenset[str]) -> bool:
         """Whether a reading beyond `at_seconds` should have come by now: waiting on would only delay the others."""
         patience = self.patience_seconds(curve) + self._plan.tick_seconds
-        if curve.meter.source in down:
+        on_timer = self._plan.pace(curve.meter.source).period_seconds > self._plan.tick_seconds
+        if curve.meter.source in down and not on_timer:  # one failed read of many seconds may still be made good
             patience = min(patience, 3.5 * self._plan.tick_seconds)
         return now_seconds - at_seconds > patience
 
@@ -248,12 +257,12 @@ class Attribution:
         """How long after an instant a meter's reading beyond it usually comes, at the latest.
 
         What is read on a timer through an exporter's or a Prometheus server's memory may pause for longer than the
-        timer, and arrive up to one more period old.
+        timer, and arrive up to one and a half more periods old.
         """
         pace = self._plan.pace(curve.meter.source)
         if pace.period_seconds <= self._plan.tick_seconds:
             return pace.period_seconds + pace.timeout_seconds
-        return max(pace.period_seconds, curve.pause_seconds) + pace.period_seconds + pace.timeout_seconds
+        return max(pace.period_seconds, curve.pause_seconds) + 1.5 * pace.period_seconds + pace.timeout_seconds
 
     # Windows
 

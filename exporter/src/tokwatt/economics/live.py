@@ -27,12 +27,12 @@ def live_window(books: Books, name: str, now_seconds: float) -> LiveWindow | Non
         # power is what it is; what was made with it is not known
         trusted = {key: replace(tally, tokens={}) for key, tally in trusted.items()}
     measured = [boundary for boundary in Given if boundary in sums.sums]
-    response = books.responses.of_window(name, sums, trusted)
+    response = books.responses.per_response(name, sums, trusted)
     return LiveWindow(
         start_seconds=sums.start_seconds,
         end_seconds=sums.end_seconds,
         covered_seconds=sums.sums[TOKENS].seconds if TOKENS in sums.sums else 0.0,
-        boundaries=tuple(_boundary(sums, trusted, boundary) for boundary in measured),
+        boundaries=tuple(_boundary(books, name, sums, trusted.get(boundary), boundary) for boundary in measured),
         models=tuple(
             _model(model, trusted, with_ratios=with_ratios, response=response) for model, with_ratios in _rows(sums)
         ),
@@ -50,13 +50,14 @@ def _rows(sums: WindowSums) -> list[tuple[str, bool]]:
     return [("", True)] + [(model, False) for model in models if model]
 
 
-def _boundary(sums: WindowSums, trusted: Mapping[str, Tally], boundary: Given) -> BoundaryWindow:
-    tally = trusted.get(boundary)
+def _boundary(books: Books, name: str, sums: WindowSums, tally: Tally | None, boundary: Given) -> BoundaryWindow:
+    physical = boundary if books.attribution.keys(name, boundary) else Given.HOST  # facility: host times PUE
+    stated = tally is not None and not books.attribution.by_rule(name, physical)
     return BoundaryWindow(
         boundary,
         coverage_ratio=sums.coverage_ratio(boundary),
         power_watts=tally.joules / tally.seconds if tally else None,
-        error_ratio=sums.error_ratios.get(boundary) if tally else None,
+        error_ratio=sums.error_ratios.get(boundary) if stated else None,  # of what a rule gives nobody knows
     )
 
 

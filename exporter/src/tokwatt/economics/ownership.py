@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tokwatt.economics.plan import GpuRule, Plan, ServerPlan, Sharing
 from tokwatt.readings import Boundary, DeviceInfo, GpuHold, ServerGpus
@@ -36,6 +36,15 @@ class Ownership:
         """Servers that a device's energy is given to."""
         claims = {Boundary.GPU: self.gpus, Boundary.HOST: self.hosts, Boundary.OUTLET: self.outlets}.get(boundary, {})
         return tuple(server for server, devices in claims.items() if device in devices)
+
+    def gives_like(self, other: Ownership) -> bool:
+        """Whether energy is given alike; reasons, which are for people, may differ."""
+        mine, its = (
+            (one.gpus, one.hosts, one.outlets, {gpu: (how.rule, how.parts) for gpu, how in one.shared.items()})
+            for one in (self, other)
+        )
+        known, also = ({name for name, why in one.incomplete.items() if why} for one in (self, other))
+        return mine == its and known == also
 
     def part(self, server: str, gpu: str) -> float:
         """Part of a GPU that counts as a server's: 1 where it is the server's alone, 0 where it is not its own."""
@@ -71,7 +80,8 @@ def resolve(
             holders.setdefault(hold.device, {})[server.name] = hold
         unknown[server.name] = absent
         incomplete[server.name] = reasons
-    shared = {gpu: _shared(gpu, held, plan.sharing) for gpu, held in holders.items() if len(held) > 1 or _is_part(held)}
+    held_by = _without_servers_here(holders)
+    shared = {gpu: _shared(gpu, held, plan.sharing) for gpu, held in held_by.items() if len(held) > 1 or _is_part(held)}
     for gpu, how in shared.items():
         for name in holders[gpu] if how.rule is None else ():
             incomplete[name] = (*incomplete[name], how.reason)
@@ -103,8 +113,8 @@ def _holds(
         if found is None or found.holds is None:
             return (), (), (f"its GPUs are not known: {found.how if found else 'nobody has looked yet'}",)
         absent = tuple(f"gpu {hold.device}" for hold in found.holds if hold.device not in devices)
-        reasons = tuple(f"no meter shows its {name}" for name in absent)
-        return tuple(hold for hold in found.holds if hold.device in devices), absent, reasons
+        reasons = tuple(f"no meter shows its {name}" for name in absent) if devices else ()
+        return _measured_holds(found, devices), absent, reasons
     if server.all_gpus:
         return tuple(GpuHold(device) for device in devices), (), ()
     wanted = {str(gpu): index_of.get(gpu, "") if isinstance(gpu, int) else gpu for gpu in server.gpus}
@@ -113,12 +123,32 @@ def _holds(
     return holds, absent, tuple(f"no meter shows its {name}" for name in absent) if devices else ()
 
 
+def _measured_holds(found: ServerGpus, devices: Sequence[str]) -> tuple[GpuHold, ...]:
+    named = {hold.device: hold for hold in found.holds or ()}
+    if found.but is None:
+        return tuple(named[device] for device in devices if device in named)
+    return tuple(named.get(device) or GpuHold(device) for device in devices if device not in found.but)
+
+
+def _without_servers_here(holders: Mapping[str, Holders]) -> dict[str, dict[str, GpuHold]]:
+    """Take the servers here out of each other's `others`: those known by name, and one for each that is configured."""
+    known: dict[str, dict[str, GpuHold]] = {}
+    for gpu, held in holders.items():
+        own = frozenset(name for hold in held.values() for name in hold.own)
+        unnamed = sum(not hold.own for hold in held.values())
+        known[gpu] = {
+            server: replace(hold, others=frozenset(sorted(hold.others - own)[unnamed:]))
+            for server, hold in held.items()
+        }
+    return known
+
+
 def _is_part(held: Holders) -> bool:
     return any(hold.others or hold.mig_slices is not None for hold in held.values())
 
 
 def _shared(gpu: str, held: Holders, sharing: Sharing) -> SharedGpu:
-    others = max(hold.others for hold in held.values())
+    others = max(len(hold.others) for hold in held.values())
     names = ", ".join(sorted(held))
     who = f"{names} and {others} more" if others else names
     if len(held) == 1 and not others:

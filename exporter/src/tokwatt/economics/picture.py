@@ -9,8 +9,9 @@ from tokwatt.economics.attribution import GIVEN_OF
 from tokwatt.economics.books import Books
 from tokwatt.economics.host_rest import HostRest, host_rest
 from tokwatt.economics.live import live_window
+from tokwatt.economics.ownership import Ownership
 from tokwatt.economics.phases.live import phase_live
-from tokwatt.economics.plan import ServerPlan
+from tokwatt.economics.plan import GpuRule, ServerPlan
 from tokwatt.economics.response_notes import response_notes
 from tokwatt.ledger.ledger import DeviceKey
 from tokwatt.ledger.tokens import INPUT_ALL, INPUT_COMPUTED, ModelTokens
@@ -93,7 +94,7 @@ def _server(books: Books, server: ServerPlan, now_seconds: float, rests: Mapping
         requests_waiting=reading.requests_waiting if reading and answered else None,
         capacity_dollars_per_second=books.prices.capacity_dollars_per_second(server.name, now_seconds),
         capacity_includes_electricity=books.prices.covers_energy(server.name, now_seconds),
-        gpus=_gpus(books, server.name),
+        gpus=owned_gpus(books.attribution.ownership, server.name),
         gpus_found_by=_found_by(books, server),
         energy_basis=books.energy_basis(server.name),
         phase_method=books.accounts[server.name].phases.splitter.method,
@@ -122,8 +123,8 @@ def _tokens(name: str, model: ModelTokens) -> TokenTotals:
     return TokenTotals(name, model.input_tokens, model.cached_input_tokens, model.output_tokens, requests)
 
 
-def _gpus(books: Books, name: str) -> tuple[OwnedGpu, ...]:
-    ownership = books.attribution.ownership
+def owned_gpus(ownership: Ownership, name: str) -> tuple[OwnedGpu, ...]:
+    """GPUs that a server computes on, those last that no rule divides."""
     owned = []
     for gpu in ownership.gpus.get(name, ()):
         shared = ownership.shared.get(gpu)
@@ -167,9 +168,21 @@ def _notes_on_sharing(books: Books, name: str) -> list[str]:
     notes = []
     for gpu in books.attribution.ownership.gpus.get(name, ()):
         shared = books.attribution.ownership.shared.get(gpu)
-        if shared is not None:
-            notes.append(f"GPU {gpu} is shared: its energy is attributed by the rule `{shared.rule}`, not measured")
+        if shared is None or shared.rule is None:
+            continue
+        notes.append(f"GPU {gpu} is shared: its energy is attributed by the rule `{shared.rule}`, not measured")
+        late = [one for one in shared.holders if shared.rule is GpuRule.TOKENS and _counts_at_finish(books, one)]
+        if late:
+            notes.append(
+                f"the rule `tokens` divides GPU {gpu} in fits and starts: {', '.join(late)} counts output tokens only "
+                "when a request ends"
+            )
     return notes
+
+
+def _counts_at_finish(books: Books, name: str) -> bool:
+    ledger = books.ledger.servers.get(name)
+    return ledger is not None and ledger.last_read is not None and ledger.last_read.output_at_finish
 
 
 def _notes_on_energy(books: Books, name: str) -> list[str]:

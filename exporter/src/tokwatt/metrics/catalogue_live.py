@@ -146,7 +146,8 @@ LIVE: Final[tuple[Family, ...]] = (
     gauge(
         "tokwatt_energy_error_ratio",
         ("server", "boundary"),
-        "Half-width of the 90 % interval of the live window's energy, as a share of it; absent below min_coverage.",
+        "Half-width of the 90 % interval of the live window's energy, as a share of it; absent below min_coverage"
+        " and where a rule divides a GPU: nobody knows the error of a rule.",
         live.energy_error,
     ),
     gauge(

@@ -34,8 +34,9 @@ no price is set. 0 is a measured zero. Zero tokens while energy flows is 0 token
 A failed read is never 0 and never the last value again.
 
 **Boundaries.** `gpu` is the boards alone, `host` the whole machine as its BMC measures it, GPUs included, `facility`
-the host times PUE. They contain one another: pick one, never sum over them. Each has a counter name of its own, so
-`sum()` over a counter is true. Energy given to servers plus unattributed energy is the measured energy, always.
+what its outlets measure, or the host times PUE where none are. They contain one another: pick one, never sum over
+them. Each has a counter name of its own, so `sum()` over a counter is true. Energy given to servers plus unattributed
+energy is the measured energy, always.
 Only measurements count; rated power never stands in for one.
 
 **Phases.** `phase` says where a server's energy and dollars went: `prefill`, `decode`, `idle` (no request in the

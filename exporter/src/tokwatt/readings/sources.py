@@ -75,13 +75,16 @@ class PriceSource(Protocol):
 
 
 class OwnerSource(Protocol):
-    """Finds out which GPUs inference servers compute on, again and again: pods move and processes restart."""
+    """Finds out which GPUs one inference server computes on, again and again: pods move and processes restart."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def period_seconds(self) -> float | None: ...
+    def server(self) -> str: ...
+
+    @property
+    def period_seconds(self) -> float: ...
 
     @property
     def timeout_seconds(self) -> float: ...
@@ -145,3 +148,32 @@ class OpenPowerSource(Protocol):
     """Build a source from its options. Must not do I/O: the first `read()` does."""
 
     def __call__(self, options: object, context: SourceContext) -> PowerSource: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerContext:
+    """What the composition root lends to an owner source."""
+
+    name: str  # of the source
+    server: str  # whose GPUs are looked for
+    url: str  # where that server answers; "" for one without tokens
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSourceSpec:
+    """What a file in `sources/owners/` declares as `SPEC`."""
+
+    name: str  # value of `gpus.source` in the config = file name
+    summary: str  # one line: how it finds the GPUs of a server
+    needs: str  # what must be true for it to work
+    options: type  # frozen dataclass, as for meters
+    open: OpenOwnerSource
+    traps: tuple[str, ...] = ()
+    configured: bool = True  # False: chosen by tokwatt, never named in a configuration
+
+
+class OpenOwnerSource(Protocol):
+    """Build an owner source from its options. Must not do I/O: the first `read()` does."""
+
+    def __call__(self, options: object, context: OwnerContext) -> OwnerSource: ...

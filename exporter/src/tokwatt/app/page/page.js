@@ -946,17 +946,26 @@ function meterRows(snapshot) {
         {
           text: `${index}${device?.name || row.meter.device}`,
           badge: row.meter.method === "simulated" ? "simulated" : "",
-          note: [row.meter.device, ...details].join(" · "),
+          note: [row.meter.device, ...details, ...whose(snapshot, row.meter)].join(" · "),
         },
         BOUNDARY_NAMES[row.meter.boundary] ?? row.meter.boundary,
         row.meter.source,
         row.meter.fidelity,
         row.meter.method,
-        { text: joules(row.joules), note: isNumber(row.joules) ? wattHours(row.joules) : "not measured yet" },
+        { text: joules(row.joules), note: energyNoteOf(row) },
         { text: joules(row.unattributed_joules), note: unattributedNote(row, rest) },
       ],
     };
   });
+}
+
+const whose = (snapshot, { device }) =>
+  snapshot.servers.filter(({ gpus }) => gpus.some((gpu) => gpu.device === device)).map(({ name }) => `of ${name}`);
+
+function energyNoteOf(row) {
+  if (!isNumber(row.joules)) return "not measured yet";
+  const rest = isNumber(row.non_gpu_watts) ? `; ${watts(row.non_gpu_watts)} is not GPU` : "";
+  return `${wattHours(row.joules)}${rest}`;
 }
 
 function unattributedNote(row, share) {

@@ -1,0 +1,173 @@
+"""The processes behind a server's port, and the GPUs that they and others compute on. Pure but for /proc and NVML.
+
+A server's processes are those that listen on its port and their descendants. Where none of them computes on a GPU, what
+else their parent started counts too (TGI's shards), if it is a launcher in the same container and no shell or init.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from yarl import URL
+
+from tokwatt.readings import GpuHold, Unavailable
+from tokwatt.sources.owners._nvml import ListedGpu, list_gpus
+from tokwatt.sources.owners._proc import Listener, Proc, Process, tree
+from tokwatt.sources.power._nvml_binding import load_binding
+
+# Processes that start things that have nothing to do with each other.
+_STARTERS = frozenset(
+    {"systemd", "init", "tini", "dumb-init", "catatonit", "docker-init", "containerd-shim", "containerd-shim-runc-v2"}
+    | {"conmon", "sh", "bash", "dash", "zsh", "fish", "tmux: server", "screen", "sshd", "supervisord", "s6-supervise"}
+    | {"runit", "runsv", "slurmstepd", "raylet"}
+)
+_MPS = "nvidia-cuda-mps"  # MPS runs its clients' work: its server is nobody's
+_PROXIES = frozenset({"docker-proxy", "rootlessport", "slirp4netns", "kube-proxy"})
+
+
+@dataclass(frozen=True, slots=True)
+class PortOptions:
+    """Options of the owner sources that look at processes."""
+
+    port: int | None = field(
+        default=None,
+        metadata={"help": "port on which the server listens; omit: that of its url", "minimum": 1, "maximum": 65535},
+    )
+    proc_root: str = field(
+        default="/proc", metadata={"help": "where procfs is mounted; in a container the host's, to see its processes"}
+    )
+    period_seconds: float = field(default=10.0, metadata={"help": "time between looks", "unit": "s"})
+    timeout_seconds: float = field(default=3.0, metadata={"help": "longest wait for one look", "unit": "s"})
+
+    def __post_init__(self) -> None:
+        if self.period_seconds <= 0 or self.timeout_seconds <= 0:
+            raise ValueError("period_seconds and timeout_seconds must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the node: its GPUs, and which processes are the server's."""
+
+    gpus: tuple[ListedGpu, ...]
+    own: frozenset[int]  # PIDs of the server; empty where they are not known
+    visible: frozenset[int]  # PIDs of NVML that this procfs shows
+    neutral: frozenset[int]  # PIDs that are nobody's: MPS servers
+    how: str  # which processes are the server's, or why that is not known
+
+    def holds(self) -> tuple[GpuHold, ...]:
+        """GPUs on which a process of the server computes."""
+        held = (_hold(gpu, self) for gpu in self.gpus)
+        return tuple(hold for hold in held if hold is not None)
+
+    def strangers(self) -> tuple[str, ...]:
+        """UUIDs of the GPUs on which only processes compute that are not the server's."""
+        mine = {hold.device for hold in self.holds()}
+        return tuple(
+            gpu.uuid
+            for gpu in self.gpus
+            if gpu.uuid not in mine and {process.pid for process in gpu.processes or ()} - self.neutral
+        )
+
+    @property
+    def listed(self) -> bool:
+        """Whether the driver lists processes at all."""
+        return any(gpu.processes is not None for gpu in self.gpus)
+
+
+def _hold(gpu: ListedGpu, look: Look) -> GpuHold | None:
+    mine = [process for process in gpu.processes or () if process.pid in look.own]
+    if not mine:
+        return None
+    instances = {process.instance for process in mine}
+    slices = [instance.slices for instance in instances if instance is not None and instance.slices is not None]
+    others = {process.pid for process in gpu.processes or ()} - look.own - look.neutral
+    return GpuHold(
+        gpu.uuid,
+        sum(slices) if slices and None not in instances else None,
+        frozenset(f"process {process.pid}" for process in mine),
+        frozenset(f"process {pid}" for pid in others),
+    )
+
+
+def look(options: PortOptions, url: str, load: Callable[[], Any] = load_binding) -> Look:
+    """Look at GPUs and processes. Raises SourceError where NVML or the processes cannot be seen."""
+    gpus = list_gpus(load)
+    proc = Proc(options.proc_root)
+    processes = proc.processes()
+    listed = frozenset(process.pid for gpu in gpus for process in gpu.processes or ())
+    visible = listed & processes.keys()
+    if listed - visible and not proc.in_initial_namespace():
+        # PIDs of two namespaces may be equal by chance: believe only what has a GPU open
+        visible = frozenset(pid for pid in visible if proc.holds_gpu(pid))
+    neutral = frozenset(pid for pid in visible if processes[pid].name.startswith(_MPS))
+    if listed and not visible:
+        why = "NVML's PIDs are not visible here: set `hostPID: true`, or mount the host's /proc at `proc_root`"
+        return Look(gpus, frozenset(), visible, neutral, why)
+    port, address = _target(options, url)
+    own, how = _own(proc.listener(port, address), port, visible - neutral, processes, proc)
+    return Look(gpus, own - (listed - visible), visible, neutral, how)
+
+
+def _target(options: PortOptions, url: str) -> tuple[int, str]:
+    parsed = URL(url) if url else URL()
+    port = options.port or parsed.port
+    if port is None:
+        raise Unavailable("the server has no url", where="gpus", hint="set `gpus: {source: processes, port: ...}`")
+    host = parsed.host or "localhost"
+    try:
+        return port, str(socket.gethostbyname(host)) if ":" not in host else host
+    except OSError as error:
+        raise Unavailable(f"the name {host} cannot be resolved: {error}", where="gpus") from error
+
+
+def _own(
+    listener: Listener, port: int, computing: frozenset[int], processes: dict[int, Process], proc: Proc
+) -> tuple[frozenset[int], str]:
+    """Return the server's processes and how they were found, or none and why not."""
+    if not listener.inodes:
+        return frozenset(), f"no process of this machine listens on port {port}"
+    if not listener.pids:
+        return frozenset(), (
+            f"the process that listens on port {port} is not visible: run tokwatt as its user or with CAP_SYS_PTRACE; "
+            "in a pod set `shareProcessNamespace: true`"
+        )
+    named = ", ".join(f"{pid} ({processes[pid].name})" for pid in sorted(listener.pids) if pid in processes)
+    family = tree(listener.pids, processes)
+    if family & computing:
+        return family, f"port {port}: process {named} and its descendants"
+    if any(processes[pid].name in _PROXIES for pid in listener.pids if pid in processes):
+        return (
+            frozenset(),
+            f"port {port} is forwarded by {named}: give the url of the container itself, or name the GPUs",
+        )
+    return _relatives(listener.pids, family, computing, processes, proc, f"port {port}: process {named}")
+
+
+def _relatives(
+    roots: frozenset[int],
+    family: frozenset[int],
+    computing: frozenset[int],
+    processes: dict[int, Process],
+    proc: Proc,
+    named: str,
+) -> tuple[frozenset[int], str]:
+    """Look beside the process that listens: at what else its launcher started, if that is one (TGI, mpirun)."""
+    pid = min(roots)
+    parent = processes.get(processes[pid].parent) if pid in processes else None
+    if parent is None or parent.pid <= 1 or parent.name in _STARTERS or proc.cgroup(parent.pid) != proc.cgroup(pid):
+        return family, f"{named} and its descendants, none of which computes on a GPU"
+    relatives = tree(frozenset({parent.pid}), processes)
+    if not relatives & computing:
+        return family, f"{named} and its descendants, none of which computes on a GPU"
+    return relatives, f"{named} and what else {parent.pid} ({parent.name}) started"
+
+
+def others_by_user(view: Look, options: PortOptions, url: str) -> frozenset[int]:
+    """Return the processes on GPUs that run as the user whose socket listens on the port."""
+    proc = Proc(options.proc_root)
+    port, address = _target(options, url)
+    users = proc.listener(port, address).uids
+    return frozenset(pid for pid in view.visible - view.neutral if proc.user(pid) in users)
