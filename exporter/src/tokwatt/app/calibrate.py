@@ -126,7 +126,7 @@ class Campaign:
         """Measure. Raises CalibrationError, and SourceError where the server does not answer."""
         began = self._clock()
         until = began + PLANNED_RATIO * self._limits.seconds
-        self._readings.start()
+        await self._readings.start()
         first = await self._readings.server()
         self._require_rest(first, None)
         await self._sleep(WARM_UP_SECONDS)

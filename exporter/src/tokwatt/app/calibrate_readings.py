@@ -42,7 +42,10 @@ def _difference(now: float | None, before: float | None) -> float | None:
 
 
 class Readings:
-    """One server and the meters around it. `start()` begins to read the meters."""
+    """One server and the meters around it. `start()` begins to read the meters.
+
+    `owners` find out which GPUs are the server's, where the configuration leaves that to be looked for.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class Readings:
         paces = {name: replace(pace, period_seconds=max(1.0, pace.period_seconds)) for name, pace in plan.paces.items()}
         self._books = Books(replace(plan, paces=paces), Ledger())
         self._readers: list[asyncio.Task[None]] = []
-        self.troubles: dict[str, str] = {}  # by meter or owner source: the last failure
+        self.troubles: dict[str, str] = {}  # by meter: the last failure
 
     @property
     def settle_seconds(self) -> float:
@@ -79,10 +82,11 @@ class Readings:
     def _keys(self) -> list[DeviceKey]:
         return [key for given in Given for key in self._books.attribution.keys(self._server, given)]
 
-    def start(self) -> None:
-        """Begin to read the meters, and to look for the servers' GPUs."""
+    async def start(self) -> None:
+        """Begin to read the meters, and look once whose the GPUs are."""
         self._readers = [asyncio.create_task(self._read_on(source)) for source in self._power]
-        self._readers += [asyncio.create_task(self._look_on(owner)) for owner in self._owners]
+        await asyncio.gather(*(self._look_for_owners(source) for source in self._owners))
+        self._readers += [asyncio.create_task(self._look_on(source)) for source in self._owners]
 
     async def aclose(self) -> None:
         """Stop reading and close every source."""
@@ -94,6 +98,20 @@ class Readings:
             await source.aclose()
         for owner in self._owners:
             await owner.aclose()
+
+    async def _look_on(self, source: OwnerSource) -> None:
+        while True:
+            await self._sleep(source.period_seconds)
+            await self._look_for_owners(source)
+
+    async def _look_for_owners(self, source: OwnerSource) -> None:
+        try:
+            async with asyncio.timeout(2 * source.timeout_seconds):
+                self._books.take_owners(await source.read())
+        except SourceError as error:
+            self.troubles[source.name] = str(error)
+        except TimeoutError:
+            self.troubles[source.name] = f"no answer within {2 * source.timeout_seconds:g} s"
 
     async def _read_on(self, source: PowerSource) -> None:
         pause = source.period_seconds or FAST_SECONDS
@@ -110,19 +128,6 @@ class Readings:
             except TimeoutError:
                 self.troubles[source.name] = f"no answer within {2 * source.timeout_seconds:g} s"
             await self._sleep(pause)
-
-    async def _look_on(self, owner: OwnerSource) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(2 * owner.timeout_seconds):
-                    reading = await owner.read()
-                self._books.take_owners(reading)
-                self.troubles.pop(owner.name, None)
-            except SourceError as error:
-                self.troubles[owner.name] = str(error)
-            except TimeoutError:
-                self.troubles[owner.name] = f"no answer within {2 * owner.timeout_seconds:g} s"
-            await self._sleep(owner.period_seconds)
 
     def _settle(self) -> None:
         """Divide what was measured by the rules of ownership; nothing is booked, so that no history is dropped."""
