@@ -1,0 +1,154 @@
+"""Account 1, time: how long decode steps take and what a prompt token adds. Pure.
+
+On ticks that are busy from edge to edge, seconds = decode's own time + the time that prefill adds. Prompt counters jump
+when a prefill ends, so prompts are moved back to the ticks whose time they took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import median
+from typing import Final
+
+from tokwatt.economics.phases.linear import Sums, non_negative
+from tokwatt.economics.phases.work import Work
+
+FEWEST_TICKS: Final = 15
+DEEP_TICKS: Final = 40
+ROUNDS: Final = 4
+SLACK: Final = 0.05  # without it prompts drift ever further back, as a queue grows at a load of 1
+JITTER: Final = 0.01  # of a group's seconds that no counter explains
+EDGE: Final = 0.5
+OUTLIER: Final = 4.0  # median absolute deviations; such a group hides time without work
+
+
+Row = tuple[list[float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeModel:
+    """Seconds per step, decode token, context token x step, draft token; per prompt token and per prompt."""
+
+    decode: tuple[float, float, float, float]
+    per_prompt_token: float
+    per_prompt: float
+    live_prompts: bool = False  # the prompt counter moves chunk by chunk, not at the end of a prefill
+    sure: bool = True  # fitted on ticks that hide no time without work
+    counted: bool = False  # the engine counts the seconds of each phase itself
+
+    def decode_seconds(self, work: Work) -> float:
+        """Decode's own seconds in a tick."""
+        if self.counted:
+            return work.tick.decode_seconds or 0.0
+        a, b, c, d = self.decode
+        return a * work.steps + b * work.decode_tokens + c * work.kv_token_steps + d * work.draft_tokens
+
+    def prefill_seconds(self, work: Work) -> float:
+        """Seconds that the tick's prompts added, where its prompts were moved to."""
+        if self.counted:
+            return work.tick.prefill_seconds or 0.0
+        return self.per_prompt_token * work.prompt_tokens + self.per_prompt * work.first_tokens
+
+    def edge_variance(self, work: Work, moved_share: float) -> float:
+        """Variance of the prefill seconds that are on the wrong side of a tick's front edge."""
+        added = self.prefill_seconds(work)
+        longest = min(work.tick.seconds, added)
+        if self.live_prompts:
+            return longest**3 / (6 * work.tick.seconds)
+        return EDGE * moved_share * added * longest
+
+    def share_to_move(self, work: Work) -> float:
+        """Part of a tick's prompts whose work lies in the tick before it."""
+        added = self.prefill_seconds(work)
+        if added <= 0 or self.counted:
+            return 0.0
+        seconds = work.tick.seconds
+        room = max(0.0, seconds * (1 + SLACK) - self.decode_seconds(work))
+        late = 0.0
+        if not self.live_prompts:  # a prompt that ended here began, on average, half its length before
+            late = min(1.0, added / max(1.0, work.first_tokens) / (2 * seconds))
+        return max(late, 1 - room / added)
+
+
+def move_back(run: Sequence[Work], model: TimeModel) -> None:
+    """Move prompts to where they ran, from the newest tick to the oldest of a stretch without gaps."""
+    for at in range(len(run) - 1, 0, -1):
+        late, early = run[at], run[at - 1]
+        share = model.share_to_move(late)
+        late.edge_variance = model.edge_variance(late, share)
+        if share <= 0 or early.none:
+            continue
+        tokens, firsts = share * late.prompt_tokens, share * late.first_tokens
+        late.prompt_tokens -= tokens
+        late.first_tokens -= firsts
+        early.prompt_tokens += tokens
+        early.first_tokens += firsts
+
+
+def _row(work: Work, after: Work | None, model: TimeModel | None) -> Row:
+    """Seconds and what they went to, weighted by how well it is known which prompts ran in the tick."""
+    seconds = work.tick.seconds
+    row = [*work.decode, work.prompt_tokens, work.first_tokens]
+    if model is None:
+        return row, seconds
+    step = model.decode_seconds(work) / max(1.0, work.steps)
+    variance = (JITTER * seconds) ** 2 + step * step / 3 + work.edge_variance
+    variance += after.edge_variance if after is not None else seconds * seconds
+    weight = JITTER * seconds / sqrt(variance)
+    return [weight * value for value in row], weight * seconds
+
+
+def _solve(rows: list[Row]) -> list[float]:
+    """Coefficients, without the groups that hide time without work."""
+    sums = Sums.of(rows, 6)
+    found = non_negative(sums.xx, sums.xy)
+    left = [y - sum(a * b for a, b in zip(x, found, strict=True)) for x, y in rows]
+    middle = median(left)
+    spread = median([abs(value - middle) for value in left])
+    kept = [row for row, value in zip(rows, left, strict=True) if abs(value - middle) <= OUTLIER * spread + 1e-9]
+    if FEWEST_TICKS <= len(kept) < len(rows):
+        sums = Sums.of(kept, 6)
+        found = non_negative(sums.xx, sums.xy)
+    limit = 1.5 * _decode_step_seconds(rows, found)
+    if found[5] > limit:  # more than a prompt's own step could cost: it stands in for something else
+        found = [*non_negative([line[:5] for line in sums.xx[:5]], sums.xy[:5]), 0.0]
+    return found
+
+
+def _decode_step_seconds(rows: list[Row], found: list[float]) -> float:
+    steps = sum(x[0] for x, _ in rows)
+    return sum(found[i] * x[i] for x, _ in rows for i in range(4)) / steps if steps else 0.0
+
+
+def _busy(runs: Sequence[list[Work]]) -> tuple[list[tuple[Work, Work | None]], bool]:
+    """Ticks that are busy from edge to edge, each with the one that follows, and whether that is sure."""
+    pairs = [(run[at], run[at + 1] if at + 1 < len(run) else None) for run in runs for at in range(len(run))]
+    deep = [pair for pair in pairs if pair[0].deep]
+    if len(deep) >= DEEP_TICKS:
+        return deep, True
+    return [pair for pair in pairs if pair[0].surely_busy], False
+
+
+COUNTED: Final = TimeModel((0.0, 0.0, 0.0, 0.0), 0.0, 0.0, live_prompts=True, counted=True)
+
+
+def fit_time(runs: Sequence[list[Work]], *, live_prompts: bool) -> TimeModel | None:
+    """Fit the time model, and leave the prompts of `runs` moved to where they ran. None: too little to fit."""
+    counted = [[(work.prompt_tokens, work.first_tokens) for work in run] for run in runs]
+    busy, sure = _busy(runs)
+    if len(busy) < FEWEST_TICKS:
+        return None
+    model: TimeModel | None = None
+    for _ in range(ROUNDS + 1):
+        found = _solve([_row(work, after, model) for work, after in busy])
+        decode = (found[0], found[1], found[2], found[3])
+        model = TimeModel(decode, found[4], found[5], live_prompts, sure)
+        if not any(decode) or not (model.per_prompt_token or model.per_prompt):
+            return None
+        for run, old in zip(runs, counted, strict=True):
+            for work, (tokens, firsts) in zip(run, old, strict=True):
+                work.prompt_tokens, work.first_tokens = tokens, firsts
+            move_back(run, model)
+    return model
