@@ -106,8 +106,8 @@ def _point(
     idle = setting.idle_watts
     prefill, decode = watts * setting.added_seconds, max(0.0, step_joules * setting.steps)
     added = setting.added_seconds
-    if not setting.time_is_sure and decode > 0:  # a second of prefill draws at least what a second of decode draws
-        added = min(added, prefill * setting.decode_seconds / decode)
+    if not setting.time_is_sure and decode > 0:  # as if a second of prefill drew what a second of decode draws
+        added = prefill * setting.decode_seconds / decode
     step_seconds = setting.decode_seconds / setting.steps
     whole_step = max(0.0, step_joules) + idle * step_seconds
     shared = min(0.95 * (per_step + idle * setting.step_seconds), whole_step) * setting.mixed_steps

@@ -20,7 +20,7 @@ LONGEST_LAG_SECONDS: Final = 60.0
 ESTIMATE_SECONDS: Final = 60.0
 OUT: Final = 0.12  # half-width at which a split server becomes unsplit
 IN: Final = 0.09  # and at which it is split again
-MOST_RECOMPUTED: Final = 0.15
+MOST_RECOMPUTED: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from statistics import fmean
 from typing import Final
 
 from tokwatt.economics.phases.energy_account import Group, Posterior, Setting, fit_energy
-from tokwatt.economics.phases.time_account import COUNTED, TimeModel, fit_time
+from tokwatt.economics.phases.time_account import COUNTED, TimeModel, counted_prompts, fit_time, place
 from tokwatt.economics.phases.work import Work
 
+UNSURE_ROUNDS: Final = 3
 USUAL_CHUNK: Final = 4096  # prompt tokens of a step, where the configuration doesn't say
 IDLE_SHARE: Final = 0.12  # of the power limit, or of the highest power seen, while no idle second was seen
 
@@ -81,9 +82,18 @@ def idle_watts(history: Sequence[Work | None], limit_watts: float | None) -> flo
 
 def fit_model(runs: Sequence[list[Work]], idle: float, engine: Engine, terms: Terms) -> Model | None:
     """Fit both accounts. The prompts of `runs` are left moved to where they ran. None: no fit sets up."""
-    time = COUNTED if engine.counted else fit_time(runs, live_prompts=engine.live_prompts)
-    if time is None:
-        return None
+    counted = counted_prompts(runs)
+    time = COUNTED if engine.counted else fit_time(runs, counted, live_prompts=engine.live_prompts)
+    for _ in range(1 if time is None or time.sure else UNSURE_ROUNDS):
+        found = _fit(runs, time, idle, engine, terms) if time is not None else None
+        if time is None or found is None or found.time.sure:
+            return found
+        time = found.time
+        place(runs, counted, time)
+    return found
+
+
+def _fit(runs: Sequence[list[Work]], time: TimeModel, idle: float, engine: Engine, terms: Terms) -> Model | None:
     metered = [[work for work in run if work.tick.joules is not None] for run in runs]
     every = [work for run in metered for work in run if not work.none]
     added = sum(time.prefill_seconds(work) for work in every)
@@ -92,26 +102,19 @@ def fit_model(runs: Sequence[list[Work]], idle: float, engine: Engine, terms: Te
         return None
     mixed = mixed_steps(every, time, engine) if engine.mixes and terms.shapley else 0.0
     setting = _setting(every, time, idle, engine, terms, mixed)
-    fits = []
-    for size in terms.sizes:
-        fit = fit_energy(_groups(metered, time, idle, size), setting)
-        if fit is not None:
-            fits.append(fit)
-    if not fits:
+    made = [fit_energy(_groups(metered, time, idle, size), setting) for size in terms.sizes]
+    fits = [fit for fit in made if fit is not None]
+    real = fmean([fit.mean(fit.added_seconds) for fit in fits]) / added if fits else 0.0
+    if real <= 0:
         return None
-    real = fmean([fit.mean(fit.added_seconds) for fit in fits]) / added
     time = replace(time, per_prompt_token=time.per_prompt_token * real, per_prompt=time.per_prompt * real)
-    added *= real
-    if added <= 0:
-        return None
     busy = sum(_busy_joules(work, time, idle) for work in every)
     share, low, high = _pooled(fits)
     omega = fmean([fit.mean(fit.shared_joules) for fit in fits])
-    watts = max(0.0, share * busy - omega / 2) / added
     tokens = sum(work.prompt_tokens for work in every)
     return Model(
         time=time,
-        watts=watts,
+        watts=max(0.0, share * busy - omega / 2) / (added * real),
         shared_joules=min(omega / 2, share * busy) / firsts,
         share=share,
         low=low,

@@ -17,6 +17,9 @@ from tokwatt.economics.phases.work import Work
 
 FEWEST_TICKS: Final = 15
 DEEP_TICKS: Final = 40
+FEWEST_CLEAN_TICKS: Final = 5
+BLOCK: Final = 10  # ticks
+FIRST_GUESS: Final = 0.3  # part of a tick that prefill is taken to have used, until the energy account says more
 ROUNDS: Final = 4
 SLACK: Final = 0.05  # without it prompts drift ever further back, as a queue grows at a load of 1
 JITTER: Final = 0.01  # of a group's seconds that no counter explains
@@ -25,6 +28,8 @@ OUTLIER: Final = 4.0  # median absolute deviations; such a group hides time with
 
 
 Row = tuple[list[float], float]
+Pair = tuple[Work, Work | None]  # a tick and the one that follows
+Counted = list[list[tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,9 @@ class TimeModel:
         if not self.live_prompts:  # a prompt that ended here began, on average, half its length before
             late = min(1.0, added / max(1.0, work.first_tokens) / (2 * seconds))
         return max(late, 1 - room / added)
+
+
+COUNTED: Final = TimeModel((0.0, 0.0, 0.0, 0.0), 0.0, 0.0, live_prompts=True, counted=True)
 
 
 def move_back(run: Sequence[Work], model: TimeModel) -> None:
@@ -122,33 +130,67 @@ def _decode_step_seconds(rows: list[Row], found: list[float]) -> float:
     return sum(found[i] * x[i] for x, _ in rows for i in range(4)) / steps if steps else 0.0
 
 
-def _busy(runs: Sequence[list[Work]]) -> tuple[list[tuple[Work, Work | None]], bool]:
-    """Ticks that are busy from edge to edge, each with the one that follows, and whether that is sure."""
-    pairs = [(run[at], run[at + 1] if at + 1 < len(run) else None) for run in runs for at in range(len(run))]
-    deep = [pair for pair in pairs if pair[0].deep]
-    if len(deep) >= DEEP_TICKS:
-        return deep, True
-    return [pair for pair in pairs if pair[0].surely_busy], False
+def _blocks(busy: Sequence[Pair]) -> list[Row]:
+    """First look: ticks taken together, so that it hardly matters in which of them a prompt was counted."""
+    size = max(1, min(BLOCK, len(busy) // FEWEST_TICKS))
+    rows = [_row(work, None, None) for work, _ in busy]
+    return [
+        ([sum(x[i] for x, _ in rows[at : at + size]) for i in range(6)], sum(y for _, y in rows[at : at + size]))
+        for at in range(0, len(rows) - size + 1, size)
+    ]
 
 
-COUNTED: Final = TimeModel((0.0, 0.0, 0.0, 0.0), 0.0, 0.0, live_prompts=True, counted=True)
+def place(runs: Sequence[list[Work]], counted: Counted, model: TimeModel) -> None:
+    """Move all prompts from where they were counted to where they ran."""
+    for run, old in zip(runs, counted, strict=True):
+        for work, prompts in zip(run, old, strict=True):
+            work.restore(prompts)
+        move_back(run, model)
 
 
-def fit_time(runs: Sequence[list[Work]], *, live_prompts: bool) -> TimeModel | None:
+def counted_prompts(runs: Sequence[list[Work]]) -> Counted:
+    """Prompt tokens and prompts of each tick as they were counted."""
+    return [[(work.prompt_tokens, work.first_tokens) for work in run] for run in runs]
+
+
+def fit_time(runs: Sequence[list[Work]], counted: Counted, *, live_prompts: bool) -> TimeModel | None:
     """Fit the time model, and leave the prompts of `runs` moved to where they ran. None: too little to fit."""
-    counted = [[(work.prompt_tokens, work.first_tokens) for work in run] for run in runs]
-    busy, sure = _busy(runs)
-    if len(busy) < FEWEST_TICKS:
-        return None
+    pairs = [(run[at], run[at + 1] if at + 1 < len(run) else None) for run in runs for at in range(len(run))]
+    busy = [pair for pair in pairs if pair[0].deep]
+    if len(busy) < DEEP_TICKS:
+        return _sparse(pairs, runs, counted, live_prompts=live_prompts)
     model: TimeModel | None = None
     for _ in range(ROUNDS + 1):
-        found = _solve([_row(work, after, model) for work, after in busy])
-        decode = (found[0], found[1], found[2], found[3])
-        model = TimeModel(decode, found[4], found[5], live_prompts, sure)
-        if not any(decode) or not (model.per_prompt_token or model.per_prompt):
+        found = _solve([_row(work, after, model) for work, after in busy] if model else _blocks(busy))
+        model = TimeModel((found[0], found[1], found[2], found[3]), found[4], found[5], live_prompts)
+        if not any(model.decode) or not (model.per_prompt_token or model.per_prompt):
             return None
-        for run, old in zip(runs, counted, strict=True):
-            for work, (tokens, firsts) in zip(run, old, strict=True):
-                work.prompt_tokens, work.first_tokens = tokens, firsts
-            move_back(run, model)
+        place(runs, counted, model)
+    return model
+
+
+def _sparse(
+    pairs: Sequence[Pair], runs: Sequence[list[Work]], counted: Counted, *, live_prompts: bool
+) -> TimeModel | None:
+    """Where ticks may hide time without work: decode from ticks without prompts; prefill's time only about.
+
+    The energy account then says how long prefill took: as if it drew decode's power.
+    """
+    clean = [
+        _row(work, None, None)
+        for work, after in pairs
+        if work.surely_busy and work.steps and not work.prompt_tokens and after is not None and not after.prompt_tokens
+    ]
+    if len(clean) < FEWEST_CLEAN_TICKS:
+        return None
+    sums = Sums.of(clean, 4)
+    found = non_negative(sums.xx, sums.xy)
+    decode = TimeModel((found[0], found[1], found[2], found[3]), 0.0, 0.0)
+    prompted = [work for work, _ in pairs if work.prompt_tokens > 0]
+    left = sum(max(0.0, work.tick.seconds - decode.decode_seconds(work)) for work in prompted)
+    tokens = sum(work.prompt_tokens for work in prompted)
+    if not any(found) or left <= 0:
+        return None
+    model = TimeModel(decode.decode, FIRST_GUESS * left / tokens, 0.0, live_prompts, sure=False)
+    place(runs, counted, model)
     return model

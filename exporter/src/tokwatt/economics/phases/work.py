@@ -27,6 +27,10 @@ class Work:
         """What decoding's time and energy are proportional to."""
         return self.steps, self.decode_tokens, self.kv_token_steps, self.draft_tokens
 
+    def restore(self, counted: tuple[float, float]) -> None:
+        """Put the prompts back to where they were counted."""
+        self.prompt_tokens, self.first_tokens = counted
+
     @property
     def surely_busy(self) -> bool:
         """Requests ran at both edges."""
