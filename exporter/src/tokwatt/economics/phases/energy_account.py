@@ -14,6 +14,7 @@ from statistics import fmean, pvariance
 from typing import Final
 
 from tokwatt.economics.phases.linear import Matrix, Sums, non_negative
+from tokwatt.economics.phases.work import Decode
 
 POINTS: Final = 60
 HIGHEST_POWER: Final = 3.0  # of the largest power seen; joules per ADDED second may exceed any real power
@@ -32,7 +33,7 @@ class Group:
     """Neighbouring ticks taken together."""
 
     added_seconds: float  # by prefill
-    decode: tuple[float, float, float, float]  # steps, tokens, context x steps, drafts
+    decode: Decode
     joules: float  # beyond idle power
 
 
@@ -75,7 +76,7 @@ def fit_energy(groups: Sequence[Group], setting: Setting) -> Posterior | None:
     total_joules, total_added = sum(g.joules for g in groups), sum(g.added_seconds for g in groups)
     if len(rows) < FEWEST_GROUPS or total_joules <= 0 or total_added <= 0 or totals[0] <= 0:
         return None
-    sums = Sums.of(rows, 5)
+    sums = Sums.of(rows, 6)
     best = non_negative(sums.xx, sums.xy)
     noise = _noise(rows, best)
     highest = min(HIGHEST_POWER * setting.high_watts, total_joules / total_added)
@@ -124,7 +125,7 @@ def _rows(groups: Sequence[Group]) -> tuple[list[tuple[list[float], float]], lis
     """Rows weighted by one over the root of power, and decode's totals."""
     mean = fmean([g.joules for g in groups]) if groups else 0.0
     rows = []
-    totals = [0.0] * 4
+    totals = [0.0] * 5
     for group in groups:
         weight = 1 / sqrt(max(group.joules, 0.1 * mean, 1e-9))
         rows.append(([weight * group.added_seconds, *(weight * v for v in group.decode)], weight * group.joules))
@@ -136,7 +137,7 @@ def _rows(groups: Sequence[Group]) -> tuple[list[tuple[list[float], float]], lis
 def _noise(rows: list[tuple[list[float], float]], best: list[float]) -> float:
     """Variance of a row, inflated where neighbouring residuals hang together."""
     left = [y - sum(a * b for a, b in zip(x, best, strict=True)) for x, y in rows]
-    variance = sum(v * v for v in left) / max(1, len(left) - 5)
+    variance = sum(v * v for v in left) / max(1, len(left) - 6)
     blocks = [sum(left[at : at + BLOCK]) for at in range(0, len(left) - BLOCK + 1, BLOCK)]
     inflation = pvariance(blocks, 0.0) / (BLOCK * variance) if len(blocks) >= 4 and variance > 0 else 1.5
     scale = sum(y * y for _, y in rows) / len(rows)
@@ -146,7 +147,7 @@ def _noise(rows: list[tuple[list[float], float]], best: list[float]) -> float:
 def _decode(sums: Sums, watts: float, joules: float, totals: list[float], noise: float) -> list[float]:
     """Decode's coefficients when prefill's watts are given."""
     xx: Matrix = [line[1:] for line in sums.xx[1:]]
-    xy = [sums.xy[i] - watts * sums.xx[i][0] for i in range(1, 5)]
+    xy = [sums.xy[i] - watts * sums.xx[i][0] for i in range(1, 6)]
     if noise and joules > 0:
         for at, part in enumerate(_usual_parts(totals)):
             if totals[at]:

@@ -159,7 +159,7 @@ def _groups(runs: Sequence[list[Work]], time: TimeModel, idle: float, least_seco
 
 
 def _group(part: Sequence[Work], time: TimeModel, idle: float) -> Group:
-    decode = [0.0] * 4
+    decode = [0.0] * 5
     joules = added = 0.0
     for work in part:
         joules += (work.tick.joules or 0.0) - idle * work.tick.seconds
@@ -167,7 +167,7 @@ def _group(part: Sequence[Work], time: TimeModel, idle: float) -> Group:
             added += time.prefill_seconds(work)
             for index, value in enumerate(work.decode):
                 decode[index] += value
-    return Group(added, (decode[0], decode[1], decode[2], decode[3]), joules)
+    return Group(added, (decode[0], decode[1], decode[2], decode[3], decode[4]), joules)
 
 
 def _setting(

@@ -13,10 +13,11 @@ from statistics import median
 from typing import Final
 
 from tokwatt.economics.phases.linear import Sums, non_negative
-from tokwatt.economics.phases.work import Work
+from tokwatt.economics.phases.work import Decode, Work
 
 FEWEST_TICKS: Final = 15
 DEEP_TICKS: Final = 40
+MOSTLY_BUSY: Final = 0.5
 FEWEST_CLEAN_TICKS: Final = 5
 BLOCK: Final = 10  # ticks
 FIRST_GUESS: Final = 0.3  # part of a tick that prefill is taken to have used, until the energy account says more
@@ -36,7 +37,7 @@ Counted = list[list[tuple[float, float]]]
 class TimeModel:
     """Seconds per step, decode token, context token x step, draft token; per prompt token and per prompt."""
 
-    decode: tuple[float, float, float, float]
+    decode: Decode
     per_prompt_token: float
     per_prompt: float
     live_prompts: bool = False  # the prompt counter moves chunk by chunk, not at the end of a prefill
@@ -47,8 +48,7 @@ class TimeModel:
         """Decode's own seconds in a tick."""
         if self.counted:
             return work.tick.decode_seconds or 0.0
-        a, b, c, d = self.decode
-        return a * work.steps + b * work.decode_tokens + c * work.kv_token_steps + d * work.draft_tokens
+        return sum(a * b for a, b in zip(self.decode, work.decode, strict=True))
 
     def prefill_seconds(self, work: Work) -> float:
         """Seconds that the tick's prompts added, where its prompts were moved to."""
@@ -77,7 +77,7 @@ class TimeModel:
         return max(late, 1 - room / added)
 
 
-COUNTED: Final = TimeModel((0.0, 0.0, 0.0, 0.0), 0.0, 0.0, live_prompts=True, counted=True)
+COUNTED: Final = TimeModel((0.0, 0.0, 0.0, 0.0, 0.0), 0.0, 0.0, live_prompts=True, counted=True)
 
 
 def move_back(run: Sequence[Work], model: TimeModel) -> None:
@@ -110,24 +110,33 @@ def _row(work: Work, after: Work | None, model: TimeModel | None) -> Row:
 
 def _solve(rows: list[Row]) -> list[float]:
     """Coefficients, without the groups that hide time without work."""
-    sums = Sums.of(rows, 6)
+    sums = Sums.of(rows, 7)
     found = non_negative(sums.xx, sums.xy)
     left = [y - sum(a * b for a, b in zip(x, found, strict=True)) for x, y in rows]
     middle = median(left)
     spread = median([abs(value - middle) for value in left])
     kept = [row for row, value in zip(rows, left, strict=True) if abs(value - middle) <= OUTLIER * spread + 1e-9]
     if FEWEST_TICKS <= len(kept) < len(rows):
-        sums = Sums.of(kept, 6)
+        sums = Sums.of(kept, 7)
         found = non_negative(sums.xx, sums.xy)
     limit = 1.5 * _decode_step_seconds(rows, found)
-    if found[5] > limit:  # more than a prompt's own step could cost: it stands in for something else
-        found = [*non_negative([line[:5] for line in sums.xx[:5]], sums.xy[:5]), 0.0]
+    if found[6] > limit:  # more than a prompt's own step could cost: it stands in for something else
+        found = [*non_negative([line[:6] for line in sums.xx[:6]], sums.xy[:6]), 0.0]
     return found
 
 
 def _decode_step_seconds(rows: list[Row], found: list[float]) -> float:
     steps = sum(x[0] for x, _ in rows)
-    return sum(found[i] * x[i] for x, _ in rows for i in range(4)) / steps if steps else 0.0
+    return sum(found[i] * x[i] for x, _ in rows for i in range(5)) / steps if steps else 0.0
+
+
+def _busy(pairs: Sequence[Pair]) -> list[Pair]:
+    """Ticks that are busy from edge to edge; none where many of those with work are not, for then others hide idle time."""
+    deep = [pair for pair in pairs if pair[0].deep]
+    if len(deep) >= DEEP_TICKS:
+        return deep
+    busy = [pair for pair in pairs if pair[0].surely_busy]
+    return busy if len(busy) >= MOSTLY_BUSY * sum(not work.none for work, _ in pairs) else []
 
 
 def _blocks(busy: Sequence[Pair]) -> list[Row]:
@@ -135,7 +144,7 @@ def _blocks(busy: Sequence[Pair]) -> list[Row]:
     size = max(1, min(BLOCK, len(busy) // FEWEST_TICKS))
     rows = [_row(work, None, None) for work, _ in busy]
     return [
-        ([sum(x[i] for x, _ in rows[at : at + size]) for i in range(6)], sum(y for _, y in rows[at : at + size]))
+        ([sum(x[i] for x, _ in rows[at : at + size]) for i in range(7)], sum(y for _, y in rows[at : at + size]))
         for at in range(0, len(rows) - size + 1, size)
     ]
 
@@ -156,13 +165,13 @@ def counted_prompts(runs: Sequence[list[Work]]) -> Counted:
 def fit_time(runs: Sequence[list[Work]], counted: Counted, *, live_prompts: bool) -> TimeModel | None:
     """Fit the time model, and leave the prompts of `runs` moved to where they ran. None: too little to fit."""
     pairs = [(run[at], run[at + 1] if at + 1 < len(run) else None) for run in runs for at in range(len(run))]
-    busy = [pair for pair in pairs if pair[0].deep]
-    if len(busy) < DEEP_TICKS:
+    busy = _busy(pairs)
+    if len(busy) < FEWEST_TICKS:
         return _sparse(pairs, runs, counted, live_prompts=live_prompts)
     model: TimeModel | None = None
     for _ in range(ROUNDS + 1):
         found = _solve([_row(work, after, model) for work, after in busy] if model else _blocks(busy))
-        model = TimeModel((found[0], found[1], found[2], found[3]), found[4], found[5], live_prompts)
+        model = TimeModel((found[0], found[1], found[2], found[3], found[4]), found[5], found[6], live_prompts)
         if not any(model.decode) or not (model.per_prompt_token or model.per_prompt):
             return None
         place(runs, counted, model)
@@ -183,9 +192,9 @@ def _sparse(
     ]
     if len(clean) < FEWEST_CLEAN_TICKS:
         return None
-    sums = Sums.of(clean, 4)
+    sums = Sums.of(clean, 5)
     found = non_negative(sums.xx, sums.xy)
-    decode = TimeModel((found[0], found[1], found[2], found[3]), 0.0, 0.0)
+    decode = TimeModel((found[0], found[1], found[2], found[3], found[4]), 0.0, 0.0)
     prompted = [work for work, _ in pairs if work.prompt_tokens > 0]
     left = sum(max(0.0, work.tick.seconds - decode.decode_seconds(work)) for work in prompted)
     tokens = sum(work.prompt_tokens for work in prompted)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from tokwatt.economics.phases.split import Tick
+
+Decode = tuple[float, float, float, float, float]  # steps, tokens, context x steps, drafts, root of steps x tokens
 
 
 @dataclass(slots=True)
@@ -23,9 +26,10 @@ class Work:
     edge_variance: float = 0.0  # of prefill seconds at its front edge, s^2
 
     @property
-    def decode(self) -> tuple[float, float, float, float]:
+    def decode(self) -> Decode:
         """What decoding's time and energy are proportional to."""
-        return self.steps, self.decode_tokens, self.kv_token_steps, self.draft_tokens
+        root = sqrt(self.steps * self.decode_tokens)  # experts: a bigger batch touches more of them, ever fewer each
+        return self.steps, self.decode_tokens, self.kv_token_steps, self.draft_tokens, root
 
     def restore(self, counted: tuple[float, float]) -> None:
         """Put the prompts back to where they were counted."""
