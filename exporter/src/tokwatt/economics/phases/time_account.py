@@ -18,6 +18,7 @@ from tokwatt.economics.phases.work import Decode, Work
 FEWEST_TICKS: Final = 15
 DEEP_TICKS: Final = 40
 MOSTLY_BUSY: Final = 0.5
+FULLEST: Final = 20  # one tick in so many
 FEWEST_CLEAN_TICKS: Final = 5
 BLOCK: Final = 10  # ticks
 FIRST_GUESS: Final = 0.3  # part of a tick that prefill is taken to have used, until the energy account says more
@@ -25,6 +26,7 @@ ROUNDS: Final = 4
 SLACK: Final = 0.05  # without it prompts drift ever further back, as a queue grows at a load of 1
 JITTER: Final = 0.01  # of a group's seconds that no counter explains
 EDGE: Final = 0.5
+MOST_AT_EDGE: Final = 0.2  # of a tick's seconds, where a prefill fills several ticks
 OUTLIER: Final = 4.0  # median absolute deviations; such a group hides time without work
 
 
@@ -59,10 +61,11 @@ class TimeModel:
     def edge_variance(self, work: Work, moved_share: float) -> float:
         """Variance of the prefill seconds that are on the wrong side of a tick's front edge."""
         added = self.prefill_seconds(work)
-        longest = min(work.tick.seconds, added)
+        seconds = work.tick.seconds
+        longest = min(seconds, added)
         if self.live_prompts:
-            return longest**3 / (6 * work.tick.seconds)
-        return EDGE * moved_share * added * longest
+            return longest**3 / (6 * seconds)
+        return EDGE * min(moved_share * added, MOST_AT_EDGE * seconds) * longest
 
     def share_to_move(self, work: Work) -> float:
         """Part of a tick's prompts whose work lies in the tick before it."""
@@ -71,10 +74,13 @@ class TimeModel:
             return 0.0
         seconds = work.tick.seconds
         room = max(0.0, seconds * (1 + SLACK) - self.decode_seconds(work))
-        late = 0.0
-        if not self.live_prompts:  # a prompt that ended here began, on average, half its length before
-            late = min(1.0, added / max(1.0, work.first_tokens) / (2 * seconds))
-        return max(late, 1 - room / added)
+        if added > room:
+            return 1 - room / added
+        if self.live_prompts:
+            return 0.0
+        # a prompt that ended in this tick began, on average, half its length before its end's usual place
+        own = min(1.0, ((work.tick.prompt_tokens or 0.0) + work.recomputed_tokens) / max(1.0, work.prompt_tokens))
+        return own * min(1.0, added / max(1.0, work.first_tokens) / (2 * seconds))
 
 
 COUNTED: Final = TimeModel((0.0, 0.0, 0.0, 0.0, 0.0), 0.0, 0.0, live_prompts=True, counted=True)
@@ -114,7 +120,7 @@ def _solve(rows: list[Row]) -> list[float]:
     found = non_negative(sums.xx, sums.xy)
     left = [y - sum(a * b for a, b in zip(x, found, strict=True)) for x, y in rows]
     middle = median(left)
-    spread = median([abs(value - middle) for value in left])
+    spread = max(median([abs(value - middle) for value in left]), JITTER * median([y for _, y in rows]))
     kept = [row for row, value in zip(rows, left, strict=True) if abs(value - middle) <= OUTLIER * spread + 1e-9]
     if FEWEST_TICKS <= len(kept) < len(rows):
         sums = Sums.of(kept, 7)
@@ -190,10 +196,14 @@ def _sparse(
         for work, after in pairs
         if work.surely_busy and work.steps and not work.prompt_tokens and after is not None and not after.prompt_tokens
     ]
-    if len(clean) < FEWEST_CLEAN_TICKS:
-        return None
-    sums = Sums.of(clean, 5)
-    found = non_negative(sums.xx, sums.xy)
+    if len(clean) >= FEWEST_CLEAN_TICKS:
+        sums = Sums.of(clean, 5)
+        found = non_negative(sums.xx, sums.xy)
+    else:  # requests shorter than a tick: the fullest ticks have hardly any room for idle time
+        paces = sorted(work.tick.seconds / work.steps for work, _ in pairs if work.steps >= 1)
+        if len(paces) < FEWEST_TICKS:
+            return None
+        found = [paces[len(paces) // FULLEST], 0.0, 0.0, 0.0, 0.0]
     decode = TimeModel((found[0], found[1], found[2], found[3], found[4]), 0.0, 0.0)
     prompted = [work for work, _ in pairs if work.prompt_tokens > 0]
     left = sum(max(0.0, work.tick.seconds - decode.decode_seconds(work)) for work in prompted)
