@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from support.phase_world.loads import Load
 from support.phase_world.machines import SGLANG, Machine
 from support.phase_world.world import Observed
 
@@ -38,8 +37,9 @@ class Verdict:
 
     windows: tuple[Window, ...]
     first_split_seconds: float | None  # from the first tick to the instant at which a split was published
-    unsplit: float  # busy seconds without a split, as a share
-    unsplit_after_first: float  # the same, from the first split on
+    busy_seconds: float
+    unsplit_seconds: float  # of them, without a split
+    unsplit_seconds_after_first: float  # of them, from the first split on
 
 
 def engine_of(machine: Machine) -> Engine:
@@ -68,16 +68,16 @@ class _Judge:
         self._windows: list[Window] = []
         self._current: list[tuple[Observed, Shares]] = []
         self._first: float | None = None
-        self._busy = [0.0, 0.0]  # all, from the first split on
-        self._unsplit = [0.0, 0.0]
+        self._busy = 0.0
+        self._unsplit = [0.0, 0.0]  # all, from the first split on
 
     def add(self, truth: Observed, shares: Shares, now: float, half_width: float | None) -> None:
         if self._first is None and shares.prefill + shares.decode > 0:
             self._first = now
         if truth.prefill + truth.decode > 0:
             seconds = truth.tick.seconds
+            self._busy += seconds
             for at in (0, 1) if self._first is not None else (0,):
-                self._busy[at] += seconds
                 self._unsplit[at] += seconds * (shares.unsplit > 0)
         self._current.append((truth, shares))
         if truth.tick.end_seconds - self._current[0][0].tick.start_seconds > WINDOW_SECONDS - 0.5:
@@ -98,8 +98,9 @@ class _Judge:
         return Verdict(
             tuple(self._windows),
             self._first,
-            self._unsplit[0] / self._busy[0] if self._busy[0] else 0.0,
-            self._unsplit[1] / self._busy[1] if self._busy[1] else 0.0,
+            self._busy,
+            self._unsplit[0],
+            self._unsplit[1],
         )
 
 
@@ -107,7 +108,3 @@ def quantile(values: Sequence[float], part: float) -> float:
     """The value below which `part` of them lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
-
-
-Job = tuple[Machine, Load, int]
-SplitterOf = Callable[[Machine], Splitter]

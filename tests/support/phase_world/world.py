@@ -21,7 +21,7 @@ STALL_PROBABILITY = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A tick and the true energies over it, joules. `request_prefill_seconds` sums over requests, as vLLM counts it."""
+    """A tick and the true energies over it, joules."""
 
     tick: Tick
     prefill: float
@@ -29,6 +29,7 @@ class Observed:
     idle: float
     mixed_steps: int = 0
     added_seconds: float = 0.0  # by prefill, beyond what the same steps would have taken without it
+    request_seconds: tuple[float, float] = (0.0, 0.0)  # in prefill and in decode, summed over requests
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class _Page:
     truth: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mixed: int = 0
     added: float = 0.0
+    request_seconds: tuple[float, float] = (0.0, 0.0)
 
 
 class World:
@@ -76,6 +78,7 @@ class World:
         self._phase_seconds = [0.0, 0.0]
         self._mixed = 0
         self._added = 0.0
+        self._request_seconds = [0.0, 0.0]
         self._clock = 1.0
         self._window_joules = self._window_start = 0.0
         self._last_work = -1e9
@@ -148,6 +151,8 @@ class World:
         self._phase_seconds[0 if prompts is not None else 1] += real
         self._pass(real, (joules * share, joules * (1 - share), 0.0))
         self._added += added
+        self._request_seconds[0] += real * len(scheduler.prefilling)
+        self._request_seconds[1] += real * scheduler.decoding
         scheduler.end_step(sequences, ended)
         self._last_work = self._now
         return True
@@ -220,6 +225,7 @@ class World:
             truth=truth,
             mixed=self._mixed,
             added=self._added,
+            request_seconds=(self._request_seconds[0], self._request_seconds[1]),
         )
 
     def _observed(self, before: _Page, after: _Page) -> Observed:
@@ -252,4 +258,13 @@ class World:
             waiting_after=after.waiting,
         )
         gone = [late - early for late, early in zip(after.truth, before.truth, strict=True)]
-        return Observed(tick, gone[0], gone[1], gone[2], after.mixed - before.mixed, after.added - before.added)
+        requests = [b - a for a, b in zip(before.request_seconds, after.request_seconds, strict=True)]
+        return Observed(
+            tick,
+            gone[0],
+            gone[1],
+            gone[2],
+            after.mixed - before.mixed,
+            after.added - before.added,
+            (requests[0], requests[1]),
+        )

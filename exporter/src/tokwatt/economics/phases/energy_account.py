@@ -86,7 +86,8 @@ def fit_energy(groups: Sequence[Group], setting: Setting) -> Posterior | None:
         decode_joules = total_joules - watts * total_added
         found = _decode(sums, watts, decode_joules, totals, noise if setting.guided else 0.0)
         fits = -sums.residual([watts, *found]) / (2 * noise)
-        points.append(_point(watts, found[0], fits, decode_joules / totals[0], setting))
+        per_step = found[0] + found[4] * totals[4] / totals[0]  # weights are read once, whoever needs them
+        points.append(_point(watts, per_step, fits, decode_joules / totals[0], setting))
     top = max(point[0] for point in points)
     weights = [exp(point[0] - top) for point in points]
     whole = sum(weights)

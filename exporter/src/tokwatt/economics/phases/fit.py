@@ -13,13 +13,14 @@ from tokwatt.economics.phases.work import Work, runs, work_of
 
 HISTORY_SECONDS: Final = 1800.0
 REFIT_SECONDS: Final = 10.0
+REFIT_SHARE: Final = 0.05  # of the history: a fit moves less and costs more as it grows
 LEAST_SECONDS: Final = 45.0  # of ticks, before a first split
 LEAST_PROMPTS: Final = 10.0
 SHORTEST_LAG_SECONDS: Final = 5.0
 LONGEST_LAG_SECONDS: Final = 60.0
 ESTIMATE_SECONDS: Final = 60.0
-OUT: Final = 0.12  # half-width at which a split server becomes unsplit
-IN: Final = 0.09  # and at which it is split again
+OUT: Final = 0.14  # half-width at which a split server becomes unsplit
+IN: Final = 0.11  # and at which it is split again
 MOST_RECOMPUTED: Final = 0.4
 
 
@@ -89,7 +90,7 @@ class FitSplitter:
             self._history.popleft()
         if self._fitted_at is None:
             self._fitted_at = tick.start_seconds
-        if now - self._fitted_at >= (REFIT_SECONDS if self._split else REFIT_SECONDS / 2):
+        if now - self._fitted_at >= self._refit_seconds(now):
             self._fitted_at = now
             self._refit()
         lag = self._lag()
@@ -102,6 +103,10 @@ class FitSplitter:
         """Ticks that became final since the last call."""
         found, self._settled = self._settled, []
         return found
+
+    def _refit_seconds(self, now: float) -> float:
+        least = REFIT_SECONDS if self._split else REFIT_SECONDS / 2
+        return max(least, REFIT_SHARE * (now - self._history[0][0].start_seconds))
 
     def _work(self, tick: Tick) -> Work | None:
         if self._engine.counted and (tick.prefill_seconds is None or tick.decode_seconds is None):

@@ -14,6 +14,11 @@ from tokwatt.economics.phases.work import Work
 
 UNSURE_ROUNDS: Final = 3
 USUAL_CHUNK: Final = 4096  # prompt tokens of a step, where the configuration doesn't say
+BASE: Final = 0.006  # of the interval; this and the next four were set on simulated machines (docs/phases.md)
+BASE_SPREAD: Final = 0.035
+SHARED_UNKNOWN: Final = 0.6  # of the energy that mixed steps share
+STEP_UNKNOWN: Final = 0.03  # where a step with prefill is as long as a tick
+WHOLE: Final = 0.85
 IDLE_SHARE: Final = 0.12  # of the power limit, or of the highest power seen, while no idle second was seen
 
 
@@ -22,8 +27,9 @@ class Terms:
     """Parts of the method; each can be left out to see what it earns (docs/phases.md)."""
 
     sizes: tuple[float, ...] = (4.5, 11.5, 29.5)  # least seconds of a group; each size is a fit of its own
-    bounded: bool = True
-    guided: bool = True
+    moved: bool = True  # prompts go back to the ticks in which they ran
+    bounded: bool = True  # steps with prefill draw at least usual power
+    guided: bool = True  # decode's parts are held near what its batch suggests
     shapley: bool = True  # off: prefill is given only what it adds (guest)
 
 
@@ -48,6 +54,8 @@ class Model:
     share: float  # of busy energy, over the whole history
     low: float  # of the 90 % interval
     high: float
+    shared_share: float  # prefill's half of shared steps, of busy energy
+    step_ticks: float  # length of a step with prefill, in ticks
     residual: float
     prompts: float
     recomputed: float  # share of prompt tokens
@@ -83,7 +91,7 @@ def idle_watts(history: Sequence[Work | None], limit_watts: float | None) -> flo
 def fit_model(runs: Sequence[list[Work]], idle: float, engine: Engine, terms: Terms) -> Model | None:
     """Fit both accounts. The prompts of `runs` are left moved to where they ran. None: no fit sets up."""
     counted = counted_prompts(runs)
-    time = COUNTED if engine.counted else fit_time(runs, counted, live_prompts=engine.live_prompts)
+    time = COUNTED if engine.counted else fit_time(runs, counted, live_prompts=engine.live_prompts, moved=terms.moved)
     for _ in range(1 if time is None or time.sure else UNSURE_ROUNDS):
         found = _fit(runs, time, idle, engine, terms) if time is not None else None
         if time is None or found is None or found.time.sure:
@@ -119,11 +127,18 @@ def _fit(runs: Sequence[list[Work]], time: TimeModel, idle: float, engine: Engin
         share=share,
         low=low,
         high=high,
+        shared_share=omega / 2 / busy if busy > 0 else 0.0,
+        step_ticks=_step_ticks(every, time, tokens / firsts, engine),
         residual=fmean([fit.relative_residual for fit in fits]),
         prompts=firsts,
         recomputed=sum(work.recomputed_tokens for work in every) / max(1.0, tokens),
         fits=len(fits),
     )
+
+
+def _step_ticks(every: Sequence[Work], time: TimeModel, prompt_tokens: float, engine: Engine) -> float:
+    tick = sum(work.tick.seconds for work in every) / len(every)
+    return time.per_prompt_token * min(engine.chunk, prompt_tokens) / tick
 
 
 def mixed_steps(every: Sequence[Work], time: TimeModel, engine: Engine) -> float:
@@ -185,7 +200,7 @@ def _setting(
     return Setting(
         added_seconds=sum(time.prefill_seconds(work) for work in every),
         decode_seconds=sum(time.decode_seconds(work) for work in every),
-        step_seconds=time.decode[0],
+        step_seconds=time.decode[0] + time.decode[4] * sum(work.decode[4] for work in every) / steps,
         steps=steps,
         mixed_steps=mixed,
         idle_watts=idle,
@@ -225,8 +240,12 @@ def _quantile(sorted_points: Sequence[tuple[float, float]], part: float) -> floa
 def half_width(model: Model, share: float) -> float:
     """Half of the 90 % interval around a share that the model gave, in shares of busy energy."""
     spread = share * (1 - share)
-    wide = max(model.high - model.share, model.share - model.low)
-    base = 0.006 + 0.035 * spread
-    few = 0.5 * sqrt(spread) / sqrt(max(1.0, model.prompts))
-    own = sqrt(base * base + (0.5 * sqrt(spread) * model.residual) ** 2 + few * few * spread)
-    return sqrt(wide * wide + own * own)
+    parts = (
+        max(model.high - model.share, model.share - model.low),
+        BASE + BASE_SPREAD * spread,
+        0.5 * sqrt(spread) * model.residual,
+        0.5 * sqrt(spread / max(1.0, model.prompts)),
+        SHARED_UNKNOWN * model.shared_share,
+        STEP_UNKNOWN * model.step_ticks**2,
+    )
+    return WHOLE * sqrt(sum(part * part for part in parts))

@@ -43,6 +43,7 @@ class TimeModel:
     per_prompt_token: float
     per_prompt: float
     live_prompts: bool = False  # the prompt counter moves chunk by chunk, not at the end of a prefill
+    moved: bool = True  # False: prompts stay where they were counted
     sure: bool = True  # fitted on ticks that hide no time without work
     counted: bool = False  # the engine counts the seconds of each phase itself
 
@@ -70,7 +71,7 @@ class TimeModel:
     def share_to_move(self, work: Work) -> float:
         """Part of a tick's prompts whose work lies in the tick before it."""
         added = self.prefill_seconds(work)
-        if added <= 0 or self.counted:
+        if added <= 0 or self.counted or not self.moved:
             return 0.0
         seconds = work.tick.seconds
         room = max(0.0, seconds * (1 + SLACK) - self.decode_seconds(work))
@@ -125,7 +126,7 @@ def _solve(rows: list[Row]) -> list[float]:
     if FEWEST_TICKS <= len(kept) < len(rows):
         sums = Sums.of(kept, 7)
         found = non_negative(sums.xx, sums.xy)
-    limit = 1.5 * _decode_step_seconds(rows, found)
+    limit = 4 * _decode_step_seconds(rows, found)
     if found[6] > limit:  # more than a prompt's own step could cost: it stands in for something else
         found = [*non_negative([line[:6] for line in sums.xx[:6]], sums.xy[:6]), 0.0]
     return found
@@ -137,7 +138,7 @@ def _decode_step_seconds(rows: list[Row], found: list[float]) -> float:
 
 
 def _busy(pairs: Sequence[Pair]) -> list[Pair]:
-    """Ticks that are busy from edge to edge; none where many of those with work are not, for then others hide idle time."""
+    """Ticks that are busy from edge to edge; none where many with work are not, for then these hide idle time too."""
     deep = [pair for pair in pairs if pair[0].deep]
     if len(deep) >= DEEP_TICKS:
         return deep
@@ -168,7 +169,9 @@ def counted_prompts(runs: Sequence[list[Work]]) -> Counted:
     return [[(work.prompt_tokens, work.first_tokens) for work in run] for run in runs]
 
 
-def fit_time(runs: Sequence[list[Work]], counted: Counted, *, live_prompts: bool) -> TimeModel | None:
+def fit_time(
+    runs: Sequence[list[Work]], counted: Counted, *, live_prompts: bool, moved: bool = True
+) -> TimeModel | None:
     """Fit the time model, and leave the prompts of `runs` moved to where they ran. None: too little to fit."""
     pairs = [(run[at], run[at + 1] if at + 1 < len(run) else None) for run in runs for at in range(len(run))]
     busy = _busy(pairs)
@@ -177,7 +180,7 @@ def fit_time(runs: Sequence[list[Work]], counted: Counted, *, live_prompts: bool
     model: TimeModel | None = None
     for _ in range(ROUNDS + 1):
         found = _solve([_row(work, after, model) for work, after in busy] if model else _blocks(busy))
-        model = TimeModel((found[0], found[1], found[2], found[3], found[4]), found[5], found[6], live_prompts)
+        model = TimeModel((found[0], found[1], found[2], found[3], found[4]), found[5], found[6], live_prompts, moved)
         if not any(model.decode) or not (model.per_prompt_token or model.per_prompt):
             return None
         place(runs, counted, model)
