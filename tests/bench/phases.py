@@ -34,7 +34,7 @@ PAGE = ROOT / "docs/phases.md"
 BEGIN, END = "<!-- written by make phases -->", "<!-- end of what make phases writes -->"
 MACHINES = (*TUNED, *UNSEEN)
 SEEDS = (101, 102)  # never used while the method was tuned
-ABLATION_LOADS = ("steady chat", "alternating mixes", "near idle", "retrieval", "saturation", "lock step")
+ABLATION_LOADS = ("steady chat", "retrieval", "saturation")
 SECONDS = 600.0
 PROCESSES = 2
 

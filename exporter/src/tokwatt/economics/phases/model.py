@@ -17,8 +17,10 @@ USUAL_CHUNK: Final = 4096  # prompt tokens of a step, where the configuration do
 BASE: Final = 0.006  # of the interval; this and the next four were set on simulated machines (docs/phases.md)
 BASE_SPREAD: Final = 0.035
 SHARED_UNKNOWN: Final = 0.6  # of the energy that mixed steps share
-STEP_UNKNOWN: Final = 0.03  # where a step with prefill is as long as a tick
-WHOLE: Final = 0.85
+STEP_UNKNOWN: Final = 0.08  # where a step with prefill is as long as a tick
+WHOLE: Final = 0.8
+ENOUGH_FITS: Final = 3
+FEW_FITS: Final = 1.25  # while the longer groups are too few to fit
 IDLE_SHARE: Final = 0.12  # of the power limit, or of the highest power seen, while no idle second was seen
 
 
@@ -248,4 +250,5 @@ def half_width(model: Model, share: float) -> float:
         SHARED_UNKNOWN * model.shared_share,
         STEP_UNKNOWN * model.step_ticks**2,
     )
-    return WHOLE * sqrt(sum(part * part for part in parts))
+    whole = WHOLE if model.fits >= ENOUGH_FITS else FEW_FITS * WHOLE
+    return whole * sqrt(sum(part * part for part in parts))

@@ -57,7 +57,7 @@ class Work:
 
 def work_of(tick: Tick) -> Work | None:
     """The work of a tick; None where its counters don't say enough."""
-    if not tick.read or tick.prompt_tokens is None or tick.decode_tokens is None:
+    if not tick.read or tick.seconds <= 0 or tick.prompt_tokens is None or tick.decode_tokens is None:
         return None
     running = ((tick.running_before or 0.0) + (tick.running_after or 0.0)) / 2
     steps = tick.steps if tick.steps is not None else tick.decode_tokens / max(1.0, running)
