@@ -20,7 +20,7 @@ from tokwatt.app.measure_command import ProgressLine
 from tokwatt.app.measure_page import run_page
 from tokwatt.app.measure_report import COLUMNS, Occasion, as_json, as_rows, as_text
 from tokwatt.config import ListenAddress
-from tokwatt.economics.phases.none import NoSplit
+from tokwatt.economics.phases.simple import NoSplitter
 from tokwatt.economics.phases.split import Shares, Tick
 from tokwatt.simulate.fleet import ServerPlan
 from tokwatt.simulate.load import Request, Scripted
@@ -229,10 +229,10 @@ class TestOtherRuns:
         assert as_rows(found, OCCASION)[0]["output_tokens"] == ""
         assert as_json(found, OCCASION)["servers"][0]["run"] is None
 
-    async def test_energy_by_phase_where_it_is_split_some_seconds_behind(self):
+    async def test_energy_by_phase_where_it_is_split_some_seconds_behind(self, monkeypatch):
+        monkeypatch.setattr("tokwatt.economics.books.splitter_of", lambda _: LateSplit())
         clock = FakeClock(1000.0)
         async with world_of(clock, VLLM, arrivals(1000.0, 5, 35, 4)) as (_, measurement):
-            measurement.books.accounts["chat"].phases.change(LateSplit())
             await measurement.get_ready()
             found = await measurement.run(Pause(clock, 45))
         whole = found.servers[0].figures.whole
@@ -247,20 +247,25 @@ class TestOtherRuns:
         assert "Power by phase, gpu" in page
 
 
-class LateSplit(NoSplit):
+class LateSplit(NoSplitter):
     """Gives a quarter of busy energy to prefill, four ticks behind."""
 
     method = "weights"  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__("")
         self._waiting: list[tuple[Tick, Shares]] = []
+        self._held = 4
 
     def take(self, tick: Tick) -> None:
         self._waiting.append((tick, Shares(idle=1.0) if tick.idle else Shares(0.25, 0.75)))
 
+    def finish(self) -> None:
+        self._held = 0
+
     def settled(self) -> list[tuple[Tick, Shares]]:
-        done, self._waiting = self._waiting[:-4], self._waiting[-4:]
+        split = max(0, len(self._waiting) - self._held)
+        done, self._waiting = self._waiting[:split], self._waiting[split:]
         return done
 
 

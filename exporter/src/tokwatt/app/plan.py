@@ -76,7 +76,7 @@ def _server(config: Config, server: ServerConfig, simulated: frozenset[str]) -> 
         hosts=server.hosts,
         outlets=server.outlets,
         role=server.role.value,
-        phases=PhasePlan(server.phases.method.value, server.phases.decode_to_prefill),
+        phases=PhasePlan(server.phases.method.value, server.phases.decode_to_prefill, server.phases.chunk_tokens),
         labels=server.labels,
         capacity=capacity_of(server.capacity or config.prices.capacity, capacity_source(config, server.name)),
         response=_response(config, server.name),

@@ -120,6 +120,14 @@ class PhaseConfig:
             "for `weights`: energy of one decoded token / energy of one computed prompt token", unit="ratio", above=0
         ),
     )
+    chunk_tokens: int | None = field(
+        default=None,
+        metadata=_setting(
+            "for `fit`: most prompt tokens of one engine step (vLLM: --max-num-batched-tokens); omit: 4096",
+            unit="tokens",
+            minimum=1,
+        ),
+    )
 
     def __post_init__(self) -> None:
         if self.method is PhaseMethod.WEIGHTS and self.decode_to_prefill is None:

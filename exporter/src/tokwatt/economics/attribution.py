@@ -24,7 +24,7 @@ from tokwatt.ledger.energy import EnergyCurve
 from tokwatt.ledger.ledger import DeviceKey, Ledger
 from tokwatt.ledger.line import Line, Stretch
 from tokwatt.quantities import Joules
-from tokwatt.readings import Boundary, OwnersReading, Precision, ServerGpus
+from tokwatt.readings import Boundary, DeviceInfo, OwnersReading, Precision, ServerGpus
 from tokwatt.snapshot import Given
 
 GIVEN_OF: Mapping[Boundary, Given] = {
@@ -328,9 +328,12 @@ class Attribution:
             error = error.plus(edge_error(self._ledger.curves[key], given, self._precision(key), at_seconds))
         return error
 
+    def meter_of(self, key: DeviceKey) -> DeviceInfo:
+        """What is known of a device and its meter."""
+        return self._ledger.devices.get(key) or DeviceInfo(self._ledger.curves[key].meter, key[1])
+
     def _precision(self, key: DeviceKey) -> Precision:
-        info = self._ledger.devices.get(key)
-        return info.precision if info is not None else Precision(gain_ratio=0.05)
+        return self.meter_of(key).precision
 
     def forget_before(self, at_seconds: float) -> None:
         """Drop history that no frontier and no window needs any more."""

@@ -11,7 +11,7 @@ from tokwatt.economics.history import summed
 from tokwatt.economics.intervals import between
 from tokwatt.economics.load import LoadMeter
 from tokwatt.economics.phases.book import PhaseBook
-from tokwatt.economics.phases.choice import splitter_of
+from tokwatt.economics.phases.case import Case, case_of, splitter_of
 from tokwatt.economics.phases.segments import Segment
 from tokwatt.economics.phases.split import NO_SPLIT
 from tokwatt.economics.phases.window import PhaseWindow
@@ -43,6 +43,7 @@ class ServerAccount:
     phases: PhaseBook
     phase_window: PhaseWindow
     load: LoadMeter
+    case: Case | None = None  # what its split was chosen by; None before the first reading
     charged_until_seconds: float | None = None  # capacity dollars are accrued up to here
     last_cut: Cut | None = None  # the token reading that ends the last window interval
     seen_until_seconds: float = float("-inf")  # cuts up to here are in the window, or never can be
@@ -90,15 +91,13 @@ class Books:
                     server,
                     Window(plan.window_seconds, plan.tick_seconds),
                     ServerTotals(),
-                    PhaseBook(splitter_of(server)),
+                    PhaseBook(splitter_of(Case(server.role, server.phases))),
                     PhaseWindow(plan.window_seconds, plan.tick_seconds),
                     LoadMeter(),
                 )
             else:
                 if server.name not in configured_before:
                     account.charged_until_seconds = None  # nobody paid for it while it was not configured
-                if (server.role, server.phases) != (account.plan.role, account.plan.phases):
-                    account.phases.change(splitter_of(server))
                 account.plan = server
 
     def take_owners(self, reading: OwnersReading) -> None:
@@ -156,7 +155,12 @@ class Books:
         def ready(at_seconds: float) -> bool:
             return basis is None or self.attribution.ready(name, basis, at_seconds, now_seconds, down)
 
-        self.accounts[name].phases.advance(ledger.timeline, joules, ready)
+        account = self.accounts[name]
+        case = case_of(self.plan, account.plan, ledger, self.attribution, basis)
+        if case != account.case:
+            account.case = case
+            account.phases.change(splitter_of(case))
+        account.phases.advance(ledger.timeline, joules, ready)
 
     # Dollars
 

@@ -68,6 +68,7 @@ class PhasePlan:
 
     method: str = "auto"  # auto, fit, counters, weights, none; a prefill-only or decode-only server needs none of them
     decode_to_prefill: float | None = None  # weights: energy of a decoded token / energy of a computed prompt token
+    chunk_tokens: int | None = None  # fit: most prompt tokens of one engine step
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from tokwatt.economics.phases.segments import Segment, Segments
-from tokwatt.economics.phases.split import IDLE, UNSPLIT, Splitter
+from tokwatt.economics.phases.split import UNSPLIT, Splitter
 from tokwatt.economics.phases.ticks import tick_of
 from tokwatt.ledger.timeline import Cut, Timeline
 
@@ -40,8 +40,7 @@ class PhaseBook:
             if self.splitter.needs_joules and not ready(cut.at_seconds):
                 break
             self._take(cut, joules)
-        for tick, shares in self.splitter.settled():
-            self.segments.append(Segment(tick.end_seconds, self._models.popleft(), shares))
+        self._book_settled()
 
     def _take(self, cut: Cut, joules: Joules) -> None:
         before, self._before = self._before, cut
@@ -52,12 +51,11 @@ class PhaseBook:
         self.splitter.take(tick_of(before, cut, joules(before.at_seconds, cut.at_seconds)))
 
     def change(self, splitter: Splitter) -> None:
-        """Go on with another splitter; what the old one has not settled stays unsplit."""
-        before = self._before
+        """Go on with another splitter; the old one settles what it has taken."""
+        self.splitter.finish()
+        self._book_settled()
+        self.splitter = splitter
+
+    def _book_settled(self) -> None:
         for tick, shares in self.splitter.settled():
             self.segments.append(Segment(tick.end_seconds, self._models.popleft(), shares))
-        end = self.segments.end_seconds
-        if before is not None and end is not None and before.at_seconds > end:
-            self.segments.append(Segment(before.at_seconds, before.model, IDLE if before.idle else UNSPLIT))
-        self._models.clear()
-        self.splitter = splitter

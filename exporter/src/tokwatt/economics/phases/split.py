@@ -93,6 +93,10 @@ class Splitter(Protocol):
         """Take the next tick."""
         ...
 
+    def finish(self) -> None:
+        """Settle every tick that was taken: no other will come."""
+        ...
+
     def settled(self) -> list[tuple[Tick, Shares]]:
         """Ticks whose shares became final since the last call, oldest first, without gaps."""
         ...

@@ -1,0 +1,204 @@
+"""Method `fit`: the split from counters alone, on batches that mix prefill and decode. Pure; how: docs/phases.md."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from tokwatt.economics.phases.model import Engine, Model, Terms, busy_seconds, fit_model, half_width, idle_watts
+from tokwatt.economics.phases.split import IDLE, UNSPLIT, Estimate, Shares, Tick
+from tokwatt.economics.phases.time_account import move_back
+from tokwatt.economics.phases.work import Work, runs, work_of
+
+HISTORY_SECONDS: Final = 1800.0
+REFIT_SECONDS: Final = 10.0
+REFIT_SHARE: Final = 0.05  # of the history: a fit moves less and costs more as it grows
+LEAST_SECONDS: Final = 45.0  # of ticks, before a first split
+LEAST_PROMPTS: Final = 10.0
+SHORTEST_LAG_SECONDS: Final = 5.0
+LONGEST_LAG_SECONDS: Final = 60.0
+ESTIMATE_SECONDS: Final = 60.0
+OUT: Final = 0.14  # half-width at which a split server becomes unsplit
+IN: Final = 0.11  # and at which it is split again
+MOST_RECOMPUTED: Final = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Energies of one published tick, joules."""
+
+    end_seconds: float
+    prefill: float
+    busy: float
+
+
+class FitSplitter:
+    """Learns a server's split while it runs, says how well, and says nothing while it does not know."""
+
+    def __init__(self, engine: Engine | None = None, terms: Terms | None = None) -> None:
+        self._engine = engine or Engine()
+        self._terms = terms or Terms()
+        self._settled: list[tuple[Tick, Shares]] = []
+        self._pending: deque[tuple[Tick, Work | None]] = deque()
+        self._history: deque[tuple[Tick, Work | None]] = deque()
+        self._given: deque[_Given] = deque()
+        self._model: Model | None = None
+        self._idle_watts: float | None = None
+        self._fitted_at: float | None = None
+        self._owed = 0.0
+        self._split = False
+        self._reason = "starting: too little has been seen"
+
+    @property
+    def method(self) -> str:
+        """`counters` where the engine counts the seconds of each phase, else `fit`."""
+        return "counters" if self._engine.counted else "fit"
+
+    @property
+    def needs_joules(self) -> bool:
+        """A tick is taken with its energy."""
+        return True
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """Error of the split over the last minute that was published."""
+        if not self._split or self._model is None:
+            return None
+        busy = sum(given.busy for given in self._given)
+        if busy <= 0:
+            return None
+        share = sum(given.prefill for given in self._given) / busy
+        return Estimate(share, half_width(self._model, share))
+
+    @property
+    def reason(self) -> str:
+        """Why energy is unsplit, "" while it is split."""
+        return "" if self._split else self._reason
+
+    def finish(self) -> None:
+        """Settle every pending tick by what is known now."""
+        while self._pending:
+            self._publish_oldest()
+
+    def forget(self) -> None:
+        """Another model, a restart, a new power limit: what was learned no longer holds. Pending ticks are settled."""
+        self.finish()
+        self._history.clear()
+        self._given.clear()
+        self._model, self._idle_watts, self._fitted_at = None, None, None
+        self._owed, self._split, self._reason = 0.0, False, "starting: too little has been seen"
+
+    def take(self, tick: Tick) -> None:
+        """Take the next tick; refit now and then; settle what lies far enough behind."""
+        work = self._work(tick)
+        self._pending.append((tick, work))
+        self._history.append((tick, work))
+        now = tick.end_seconds
+        while now - self._history[0][0].end_seconds > HISTORY_SECONDS:
+            self._history.popleft()
+        if self._fitted_at is None:
+            self._fitted_at = tick.start_seconds
+        if now - self._fitted_at >= self._refit_seconds(now):
+            self._fitted_at = now
+            self._refit()
+        lag = self._lag()
+        while self._pending and self._pending[0][0].end_seconds <= now - lag:
+            self._publish_oldest()
+        while self._given and self._given[0].end_seconds < now - lag - ESTIMATE_SECONDS:
+            self._given.popleft()
+
+    def settled(self) -> list[tuple[Tick, Shares]]:
+        """Ticks that became final since the last call."""
+        found, self._settled = self._settled, []
+        return found
+
+    def _refit_seconds(self, now: float) -> float:
+        least = REFIT_SECONDS if self._split else REFIT_SECONDS / 2
+        return max(least, REFIT_SHARE * (now - self._history[0][0].start_seconds))
+
+    def _work(self, tick: Tick) -> Work | None:
+        if self._engine.counted and (tick.prefill_seconds is None or tick.decode_seconds is None):
+            return None
+        return work_of(tick)
+
+    def _lag(self) -> float:
+        """How far publication stays behind: prompts that end later may have run in a tick."""
+        if self._model is None:
+            return SHORTEST_LAG_SECONDS
+        time = self._model.time
+        longest = max(
+            (time.prefill_seconds(w) / max(1.0, w.first_tokens) for _, w in self._pending if w is not None),
+            default=0.0,
+        )
+        return min(LONGEST_LAG_SECONDS, max(SHORTEST_LAG_SECONDS, 2 * longest))
+
+    def _refit(self) -> None:
+        fresh = [self._work(tick) for tick, _ in self._history]
+        self._idle_watts = idle_watts(fresh, self._engine.limit_watts)
+        stretches = list(runs(fresh))
+        self._model = fit_model(stretches, self._idle_watts, self._engine, self._terms)
+        seen = sum(tick.seconds for tick, work in self._history if work is not None)
+        self._reason = self._why_not(seen)
+        self._split = not self._reason
+
+    def _why_not(self, seen: float) -> str:
+        model = self._model
+        if seen < LEAST_SECONDS:
+            return f"starting: {seen:.0f} of {LEAST_SECONDS:.0f} seconds have been seen"
+        if model is None:
+            return "too few busy seconds, prompts or decode steps to tell prefill from decode"
+        if model.prompts < LEAST_PROMPTS:
+            return f"{model.prompts:.0f} of at least {LEAST_PROMPTS:.0f} prompts have been seen"
+        if model.recomputed > MOST_RECOMPUTED:
+            return (
+                f"{model.recomputed:.0%} of the prompt tokens were computed again after the KV cache was full: "
+                "give the server more KV cache or fewer concurrent requests"
+            )
+        wide = half_width(model, model.share)
+        if wide > (OUT if self._split else IN):
+            return f"prefill's share is known only to ±{100 * wide:.0f} points: the load varies too little"
+        return ""
+
+    def _publish_oldest(self) -> None:
+        model = self._model
+        if model is not None:
+            self._move_first()
+        tick, work = self._pending.popleft()
+        self._settled.append((tick, self._shares(tick, work)))
+
+    def _move_first(self) -> None:
+        """Move prompts back among the pending ticks that follow the oldest without a gap."""
+        assert self._model is not None
+        run: list[Work] = []
+        for _, work in self._pending:
+            if work is None:
+                break
+            run.append(work)
+        if len(run) < 2:
+            return
+        before = [(work.prompt_tokens, work.first_tokens) for work in run[1:]]
+        oldest = run[0].prompt_tokens, run[0].first_tokens
+        move_back(run, self._model.time)
+        gained = run[0].prompt_tokens - oldest[0], run[0].first_tokens - oldest[1]
+        for work, (tokens, firsts) in zip(run[1:], before, strict=True):
+            work.prompt_tokens, work.first_tokens = tokens, firsts
+        run[1].prompt_tokens -= gained[0]
+        run[1].first_tokens -= gained[1]
+
+    def _shares(self, tick: Tick, work: Work | None) -> Shares:
+        if tick.idle or (work is not None and work.none):
+            return IDLE
+        if work is None or tick.joules is None or tick.joules <= 0 or self._idle_watts is None:
+            return UNSPLIT
+        model = self._model
+        resting = tick.seconds - busy_seconds(work, model.time if model else None)
+        idle = min(tick.joules, self._idle_watts * resting)
+        busy = tick.joules - idle
+        if not self._split or model is None:
+            return Shares(idle=idle / tick.joules, unsplit=busy / tick.joules)
+        wanted = model.watts * model.time.prefill_seconds(work) + model.shared_joules * work.first_tokens + self._owed
+        prefill = min(busy, max(0.0, wanted))
+        self._owed = wanted - prefill
+        self._given.append(_Given(tick.end_seconds, prefill, busy))
+        return Shares(prefill / tick.joules, (busy - prefill) / tick.joules, idle / tick.joules)
