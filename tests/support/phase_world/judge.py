@@ -12,6 +12,7 @@ from tokwatt.economics.phases.model import Engine
 from tokwatt.economics.phases.split import Shares, Splitter
 
 WINDOW_SECONDS = 60.0
+LEAST_BUSY_SECONDS = 3.0  # of a window: a share of hardly anything says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ class _Judge:
         busy = prefill + sum(truth.decode for truth, _ in self._current)
         given = [(s.prefill * (t.tick.joules or 0), s.decode * (t.tick.joules or 0)) for t, s in self._current]
         published = sum(a + b for a, b in given)
-        if busy > 0 and published > 0:
+        seconds = sum(truth.tick.seconds for truth, _ in self._current if truth.prefill + truth.decode > 0)
+        if seconds >= LEAST_BUSY_SECONDS and published > 0:
             self._windows.append(Window(sum(a for a, _ in given) / published, prefill / busy, half_width))
 
     def verdict(self) -> Verdict:

@@ -8,7 +8,6 @@ from typing import Final
 
 from tokwatt.economics.phases.model import Engine, Model, Terms, busy_seconds, fit_model, half_width, idle_watts
 from tokwatt.economics.phases.split import IDLE, UNSPLIT, Estimate, Shares, Tick
-from tokwatt.economics.phases.time_account import move_back
 from tokwatt.economics.phases.work import Work, runs, work_of
 
 HISTORY_SECONDS: Final = 1800.0
@@ -16,8 +15,6 @@ REFIT_SECONDS: Final = 10.0
 REFIT_SHARE: Final = 0.05  # of the history: a fit moves less and costs more as it grows
 LEAST_SECONDS: Final = 45.0  # of ticks, before a first split
 LEAST_PROMPTS: Final = 10.0
-SHORTEST_LAG_SECONDS: Final = 5.0
-LONGEST_LAG_SECONDS: Final = 60.0
 ESTIMATE_SECONDS: Final = 60.0
 OUT: Final = 0.14  # half-width at which a split server becomes unsplit
 IN: Final = 0.11  # and at which it is split again
@@ -40,7 +37,8 @@ class FitSplitter:
         self._engine = engine or Engine()
         self._terms = terms or Terms()
         self._settled: list[tuple[Tick, Shares]] = []
-        self._pending: deque[tuple[Tick, Work | None]] = deque()
+        self._prefills: deque[tuple[float, float]] = deque()  # end of a tick, seconds of a prefill that ended in it
+        self._ahead = 0.0  # seconds of prefill given before their prompts were counted
         self._history: deque[tuple[Tick, Work | None]] = deque()
         self._given: deque[_Given] = deque()
         self._model: Model | None = None
@@ -77,22 +75,20 @@ class FitSplitter:
         return "" if self._split else self._reason
 
     def finish(self) -> None:
-        """Settle every pending tick by what is known now."""
-        while self._pending:
-            self._publish_oldest()
+        """Nothing is held."""
 
     def forget(self) -> None:
-        """Another model, a restart, a new power limit: what was learned no longer holds. Pending ticks are settled."""
-        self.finish()
+        """Another model, a restart, a new power limit: what was learned no longer holds."""
         self._history.clear()
+        self._prefills.clear()
+        self._ahead = 0.0
         self._given.clear()
         self._model, self._idle_watts, self._fitted_at = None, None, None
         self._owed, self._split, self._reason = 0.0, False, "starting: too little has been seen"
 
     def take(self, tick: Tick) -> None:
-        """Take the next tick; refit now and then; settle what lies far enough behind."""
+        """Take the next tick; refit now and then; settle the tick at once, so that no total stays behind."""
         work = self._work(tick)
-        self._pending.append((tick, work))
         self._history.append((tick, work))
         now = tick.end_seconds
         while now - self._history[0][0].end_seconds > HISTORY_SECONDS:
@@ -102,10 +98,8 @@ class FitSplitter:
         if now - self._fitted_at >= self._refit_seconds(now):
             self._fitted_at = now
             self._refit()
-        lag = self._lag()
-        while self._pending and self._pending[0][0].end_seconds <= now - lag:
-            self._publish_oldest()
-        while self._given and self._given[0].end_seconds < now - lag - ESTIMATE_SECONDS:
+        self._settled.append((tick, self._shares(tick, work)))
+        while self._given and self._given[0].end_seconds < now - ESTIMATE_SECONDS:
             self._given.popleft()
 
     def settled(self) -> list[tuple[Tick, Shares]]:
@@ -121,17 +115,6 @@ class FitSplitter:
         if self._engine.counted and (tick.prefill_seconds is None or tick.decode_seconds is None):
             return None
         return work_of(tick)
-
-    def _lag(self) -> float:
-        """How far publication stays behind: prompts that end later may have run in a tick."""
-        if self._model is None:
-            return SHORTEST_LAG_SECONDS
-        time = self._model.time
-        longest = max(
-            (time.prefill_seconds(w) / max(1.0, w.first_tokens) for _, w in self._pending if w is not None),
-            default=0.0,
-        )
-        return min(LONGEST_LAG_SECONDS, max(SHORTEST_LAG_SECONDS, 2 * longest))
 
     def _refit(self) -> None:
         fresh = [self._work(tick) for tick, _ in self._history]
@@ -160,31 +143,27 @@ class FitSplitter:
             return f"prefill's share is known only to ±{100 * wide:.0f} points: the load varies too little"
         return ""
 
-    def _publish_oldest(self) -> None:
-        model = self._model
-        if model is not None:
-            self._move_first()
-        tick, work = self._pending.popleft()
-        self._settled.append((tick, self._shares(tick, work)))
+    def _added_seconds(self, work: Work, model: Model) -> float:
+        """Seconds that prefill added to a tick.
 
-    def _move_first(self) -> None:
-        """Move prompts back among the pending ticks that follow the oldest without a gap."""
-        assert self._model is not None
-        run: list[Work] = []
-        for _, work in self._pending:
-            if work is None:
-                break
-            run.append(work)
-        if len(run) < 2:
-            return
-        before = [(work.prompt_tokens, work.first_tokens) for work in run[1:]]
-        oldest = run[0].prompt_tokens, run[0].first_tokens
-        move_back(run, self._model.time)
-        gained = run[0].prompt_tokens - oldest[0], run[0].first_tokens - oldest[1]
-        for work, (tokens, firsts) in zip(run[1:], before, strict=True):
-            work.prompt_tokens, work.first_tokens = tokens, firsts
-        run[1].prompt_tokens -= gained[0]
-        run[1].first_tokens -= gained[1]
+        A prompt is counted when its prefill ends, but its work lies before: what a busy tick has left beside decoding
+        is taken for prefill of prompts still to be counted, as far ahead as the longest recent prefill.
+        """
+        time = model.time
+        counted = time.prefill_seconds(work)
+        if time.counted or time.live_prompts:
+            return counted
+        each = counted / max(1.0, work.first_tokens)
+        self._prefills.append((work.tick.end_seconds, each))
+        while self._prefills[0][0] < work.tick.end_seconds - ESTIMATE_SECONDS:
+            self._prefills.popleft()
+        self._ahead -= counted
+        undecoded = work.tick.running_after and not work.steps  # requests came, and nothing was decoded yet
+        left = max(0.0, work.tick.seconds - time.decode_seconds(work)) if work.surely_busy or undecoded else 0.0
+        most = max(each for _, each in self._prefills) if work.tick.running_after else 0.0
+        added = min(max(left, -self._ahead), max(0.0, most - self._ahead))
+        self._ahead += added
+        return added
 
     def _shares(self, tick: Tick, work: Work | None) -> Shares:
         if tick.idle or (work is not None and work.none):
@@ -192,12 +171,13 @@ class FitSplitter:
         if work is None or tick.joules is None or tick.joules <= 0 or self._idle_watts is None:
             return UNSPLIT
         model = self._model
-        resting = tick.seconds - busy_seconds(work, model.time if model else None)
+        added = self._added_seconds(work, model) if model is not None else 0.0
+        resting = tick.seconds - max(min(tick.seconds, added), busy_seconds(work, model.time if model else None))
         idle = min(tick.joules, self._idle_watts * resting)
         busy = tick.joules - idle
         if not self._split or model is None:
             return Shares(idle=idle / tick.joules, unsplit=busy / tick.joules)
-        wanted = model.watts * model.time.prefill_seconds(work) + model.shared_joules * work.first_tokens + self._owed
+        wanted = model.watts * added + model.shared_joules * work.first_tokens + self._owed
         prefill = min(busy, max(0.0, wanted))
         self._owed = wanted - prefill
         self._given.append(_Given(tick.end_seconds, prefill, busy))
