@@ -30,7 +30,7 @@ def test_two_hundred_scenarios(outcome: Outcome) -> None:
     assert found[60.0].p99 < 0.003
     for row in found.values():
         assert 0.87 <= row.coverage <= 0.93
-        assert 0.87 <= row.timing_coverage <= 0.95
+        assert 0.87 <= row.timing_coverage <= 0.93
 
 
 def test_the_naive_loop_on_the_same_scenarios(outcome: Outcome) -> None:
