@@ -41,7 +41,8 @@ class Part:
 
 PARTS = (
     Part(10.0, 60, (COUNTER, WATTS)),
-    Part(60.0, 150, (COUNTER, WATTS, DCMI, PROMQL)),
+    Part(60.0, 150, (COUNTER,)),
+    Part(60.0, 150, (WATTS, DCMI, PROMQL)),
     Part(300.0, 640, (DCMI, PROMQL, DCGM, OUTLET), every=4),
 )
 
