@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the environments are built in one folder
-.PHONY: help setup tools demo demo-real test test-fast e2e-vllm check fmt lint type docs dashboards rules golden chart bench clean
+.PHONY: help setup tools demo demo-real test test-fast e2e-vllm check fmt lint type docs dashboards rules golden chart bench accuracy clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: $(VENV)/.dev $(VENV)/.real tools ## cost of the exporter itself: CPU, mem
 	$(BIN)/python tests/bench/reading.py
 	$(BIN)/python tests/bench
 	$(BIN)/python tests/bench/many_servers.py
+
+accuracy: $(VENV)/.dev ## errors of every way to measure, against the truth of 200 simulated scenarios (some minutes)
+	cd tests && $(abspath $(BIN))/python -m support.accuracy_report
 
 clean: ## remove the environment and build products
 	rm -rf $(VENV) $(VENV_VLLM) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/.work

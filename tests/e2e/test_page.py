@@ -107,8 +107,10 @@ async def test_numbers_reasons_and_hostile_text(tmp_path: Path) -> None:
         assert "Output tokens per second 3,000 tokens/s input 12,000 tokens/s" in known
         assert "Output tokens per joule 2.00 tokens per watt-second, facility 7.20 million tokens/kWh" in known
         assert "Output tokens per dollar 2.50 million tokens/$ $0.400 per million tokens" in known
-        assert "Per meaningful response: $0.0273 and 90.0 J (facility)" in known
-        for text in ("vllm 0.11.0", "config=fp8-tp1", "simulated", "GPU 1,000 W 100 %", "facility 1,500 W 100 %"):
+        made = "(150 tokens × 1.20 attempts, $0.000300 of support)"
+        assert f"Per meaningful response: $0.0273 and 90.0 J (facility) {made}" in known
+        power = ("GPU 1,000 W ± 5.1 % 100 %", "facility 1,500 W ± 5.1 % 100 %")
+        for text in ("vllm 0.11.0", "config=fp8-tp1", "simulated", *power):
             assert text in known
         assert "Idle: 25 % of facility energy. Cost $10.10, busy $7.57, electricity $0.100" in known
         assert "idle no request running 375 kJ 104 Wh 25 % $2.50 $0.0250" in known

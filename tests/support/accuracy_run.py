@@ -7,8 +7,8 @@ the tokens that it made, between the instants at which the server really read it
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
@@ -28,6 +28,7 @@ from tokwatt.sources.tokens.scraper import TokenScraper
 
 GIVEN = {Boundary.GPU: Given.GPU, Boundary.HOST: Given.HOST}
 MAX_GAP_PERIODS = 3.5  # as the contract bridges
+COVERAGE_SECONDS = 0.5  # by which covered time and the truth's may differ
 WARM_UP_WINDOWS = 1.3
 
 
@@ -63,6 +64,26 @@ class Naive:
         return energy / ((now[1] - before[1]) / gain) - 1
 
 
+@dataclass(frozen=True)
+class Cut:
+    """One token reading: the instant that the product took, and the truth when the counters were really read and then.
+
+    Each pair: at the true instant, at the instant taken.
+    """
+
+    at: float
+    gpu_joules: tuple[float, float]
+    host_joules: tuple[float, float]
+    tokens: tuple[float, float]
+
+
+def _between(start: Cut, end: Cut, host: bool) -> tuple[float, ...]:
+    """Seconds, true joules and tokens between true instants, then both between the instants taken."""
+    before, after = (start.host_joules, end.host_joules) if host else (start.gpu_joules, end.gpu_joules)
+    tokens = (end.tokens[0] - start.tokens[0], end.tokens[1] - start.tokens[1])
+    return end.at - start.at, after[0] - before[0], tokens[0], after[1] - before[1], tokens[1]
+
+
 class Shared:
     """The page is read once a tick by the product's scraper; each method's server is given that reading."""
 
@@ -70,8 +91,9 @@ class Shared:
         spec = tokens.specs()["vllm"]
         self._scraper = TokenScraper("server", "http://server/metrics", page, machinery.clock, spec)  # type: ignore[arg-type]
         self._page = page
+        self._machinery = machinery
         self._answer: asyncio.Task[ServerReading] | None = None
-        self.true_instants: dict[float, float] = {}  # by the instant that the product gave the reading
+        self.cuts: list[Cut] = []
 
     def new_tick(self) -> None:
         self._answer = None
@@ -83,7 +105,17 @@ class Shared:
 
     async def _read(self) -> ServerReading:
         reading = await self._scraper.read()
-        self.true_instants[reading.at_seconds] = self._page.read_at
+        if not self.cuts or reading.at_seconds > self.cuts[-1].at:
+            machinery = self._machinery
+            true, shown = self._page.read_at, reading.at_seconds
+            self.cuts.append(
+                Cut(
+                    shown,
+                    (machinery.gpu_joules_at(true), machinery.gpu_joules_at(shown)),
+                    (machinery.host_joules_at(true), machinery.host_joules_at(shown)),
+                    (machinery.output_tokens_at(true), machinery.output_tokens_at(shown)),
+                )
+            )
         return reading
 
 
@@ -121,6 +153,7 @@ class Run:
         self.naive = Naive(window_seconds)
         self.published: list[Snapshot] = []
         self.seen: list[Seen] = []
+        self.not_compared = 0  # windows in which the product covers less than it could: its coverage says so
         self.naive_errors: list[float] = []
         self._binding = nvml_of(self.machinery, "naive")
         self._binding.nvmlInit()
@@ -180,9 +213,11 @@ class Run:
         if boundary is None or boundary.power_watts is None or not window.models:
             return
         ratio = window.models[0].output_tokens_per_joule.get(boundary.boundary)
-        joules, made = self._truth(method, window, self.shared.true_instants)
-        shown_joules, shown_made = self._truth(method, window, {at: at for at in self.shared.true_instants})
-        if not ratio or made == 0.0 or shown_made == 0.0:
+        covered, joules, made, shown_joules, shown_made = self._truth(method, window)
+        if not ratio or made < 1.0 or shown_made < 1.0:
+            return
+        if abs(covered - boundary.coverage_ratio * (window.end_seconds - window.start_seconds)) > COVERAGE_SECONDS:
+            self.not_compared += 1
             return
         gain = self.machinery.drawn.gain(method.name)
         energy_error = made / ratio / joules - 1
@@ -199,20 +234,23 @@ class Run:
             )
         )
 
-    def _truth(self, method: Method, window: LiveWindow, instants: Mapping[float, float]) -> tuple[float, float]:
-        """Joules and tokens of the window, without its gaps: what the product says that it covers."""
-        cuts = [at for at in self.shared.true_instants if window.start_seconds <= at <= window.end_seconds]
-        machinery = self.machinery
-        joules_at = machinery.gpu_joules_at if method.boundary is Boundary.GPU else machinery.host_joules_at
-        joules = made = 0.0
+    def _truth(self, method: Method, window: LiveWindow) -> tuple[float, ...]:
+        """Seconds, joules and tokens of the window without its gaps: what the product should cover.
+
+        Joules and tokens twice: between the instants that the tokens were really read at, and between those that the
+        product took.
+        """
+        cuts = self.shared.cuts
+        first = bisect_left(cuts, window.start_seconds, key=lambda cut: cut.at)
+        last = bisect_right(cuts, window.end_seconds, key=lambda cut: cut.at) - 1
+        host = method.boundary is Boundary.HOST
+        found = _between(cuts[first], cuts[last], host)
         gaps = self._meter_gaps(method)
-        for earlier, later in pairwise(cuts):
-            start, end = instants[earlier], instants[later]
-            if later - earlier > MAX_GAP_PERIODS or any(a < later and b > earlier for a, b in gaps):
-                continue
-            joules += joules_at(end) - joules_at(start)
-            made += machinery.output_tokens_at(end) - machinery.output_tokens_at(start)
-        return joules, made
+        for earlier, later in pairwise(cuts[first : last + 1]):
+            if later.at - earlier.at > MAX_GAP_PERIODS or any(a < later.at and b > earlier.at for a, b in gaps):
+                lost = _between(earlier, later, host)
+                found = tuple(whole - part for whole, part in zip(found, lost, strict=True))
+        return found
 
     def _meter_gaps(self, method: Method) -> list[tuple[float, float]]:
         longest = MAX_GAP_PERIODS * (method.period_seconds or 1.0)

@@ -35,6 +35,7 @@ class PageServer:
         self.body = body
         self.content_type = content_type
         self.fault = PageFault.NONE
+        self.delay_seconds = 0.0
         self.respond: Callable[[dict[str, list[str]]], str | bytes] | None = None
         self.targets: list[str] = []
         self.url = ""
@@ -55,6 +56,7 @@ class PageServer:
             writer.close()
 
     async def _answer(self, target: str) -> bytes:
+        await asyncio.sleep(self.delay_seconds)
         if self.fault is PageFault.HANG:
             await asyncio.sleep(3600)
         if self.fault is PageFault.RESET:

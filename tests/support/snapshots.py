@@ -15,6 +15,7 @@ from tokwatt.snapshot import (
     Phase,
     PhaseTotals,
     PriceSnapshot,
+    ResponseTerms,
     ServerSnapshot,
     Snapshot,
     SourceHealth,
@@ -42,6 +43,7 @@ def window(*, gpu_coverage: float = 1.0, host_coverage: float = 1.0) -> LiveWind
         processed_tokens_per_dollar=12_500_000.0 if host_coverage >= 0.9 else None,
         response_cost_dollars=0.0273,
         response_energy_joules={Given.FACILITY: 90.0},
+        response_terms=ResponseTerms(150.0, 1.2, 150.0, 0.0003, {}),
     )
     rows = tuple(
         BoundaryWindow(

@@ -68,7 +68,7 @@ def test_an_edge_far_from_readings_in_restless_power_is_uncertain_and_in_steady_
     middle = edge_error(restless, restless.line, LATCHED, 82.5)
     near = edge_error(restless, restless.line, LATCHED, 75.1)
     calm = edge_error(steady, steady.line, LATCHED, 82.5)
-    assert middle.stray_joules > 10 * near.stray_joules > 0
+    assert middle.stray_joules > 5 * near.stray_joules > 0
     assert calm.stray_joules == pytest.approx(0.0)
 
 
@@ -106,7 +106,10 @@ def test_a_steady_gauge_misses_nothing():
 
 
 def test_the_scatter_of_a_gauge_tells_what_its_trapezoid_misses():
-    """Samples of a power that forgets itself between two: the estimate agrees with the errors that really happen."""
+    """Samples of a power that forgets itself between two: the estimate agrees with the errors that really happen.
+
+    It is a little wider, because it rests on few samples.
+    """
     rng = random.Random(4)
     errors, estimates = [], []
     for _ in range(400):
@@ -115,7 +118,7 @@ def test_the_scatter_of_a_gauge_tells_what_its_trapezoid_misses():
         errors.append((curve.line.at(885.0) - curve.line.at(285.0)) - 400.0 * 600)
         estimates.append(interval_error(curve, curve.line, Precision(0.0), 285.0, 885.0).square_joules)
     real = math.sqrt(sum(error**2 for error in errors) / len(errors))
-    assert math.sqrt(sum(estimates) / len(estimates)) == pytest.approx(real, rel=0.15)
+    assert 1.0 < math.sqrt(sum(estimates) / len(estimates)) / real < 1.3
 
 
 def test_a_server_with_a_share_of_a_meter_has_that_share_of_its_error():

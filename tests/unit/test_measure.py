@@ -100,6 +100,7 @@ class TestSteadyLoad:
         joules = world.energy_between("chat", whole.start_seconds, whole.end_seconds).joules
         assert whole.energy[Given.GPU].joules == pytest.approx(joules, rel=0.005)
         assert whole.energy[Given.GPU].coverage_ratio == pytest.approx(1)
+        assert 0 < whole.energy[Given.GPU].error_ratio < 0.1
 
     def test_the_steady_state_is_inside_the_load_and_nearly_all_of_it(self, run):
         _, found = run

@@ -11,6 +11,7 @@ from support import nvml_double
 from support.clock import FakeClock
 from support.nvml_double import NvmlDouble
 
+from tokwatt.ledger.ledger import Ledger
 from tokwatt.readings import (
     Boundary,
     DeviceLost,
@@ -462,6 +463,34 @@ async def test_the_driver_is_mismatched_while_running_and_says_restart(driver, o
         with pytest.raises(Unavailable, match="restart tokwatt"):
             await source.read()
     assert double.inits == 1
+
+
+async def test_handles_that_went_stale_are_replaced_by_listing_the_gpus_again(driver, opened):
+    double, clock = driver(gpus=2), FakeClock()
+    source = opened(clock)
+    await source.read()
+    double.set_code(0, pynvml.NVML_ERROR_INVALID_ARGUMENT)
+    assert isinstance(errors(await source.read())[double.uuid(0)], DeviceLost)
+    double.set_code(0, 0)
+    clock.advance(11)
+    assert list(by_device(await source.read())) == [double.uuid(0), double.uuid(1)]
+
+
+async def test_a_driver_that_is_reloaded_is_started_anew_and_its_counter_is_a_reset(driver, opened):
+    double, clock, ledger = driver(gpus=1, counter_joules=9000), FakeClock(), Ledger()
+    source = opened(clock)
+    ledger.add_power(await source.read(), 60)
+    double.set_code(0, nvml_double.DRIVER_NOT_LOADED)
+    double.set_init_code(nvml_double.DRIVER_NOT_LOADED)
+    with pytest.raises(Unavailable, match="modprobe nvidia"):
+        await source.read()
+    double.set_code(0, 0)
+    double.set_init_code(0)
+    double.reset_counter(0)
+    clock.advance(11)
+    ledger.add_power(await source.read(), 60)
+    (curve,) = ledger.curves.values()
+    assert (double.inits, curve.resets, curve.line.end_value) == (2, 1, 0.0)
 
 
 # --- the counter against the power beside it

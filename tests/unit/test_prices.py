@@ -71,6 +71,7 @@ class TestPriceLine:
         line.follow([(15, 3.0), (25, 4.0)])
         assert [line.at(at) for at in (9, 10, 15, 20, 25, 30)] == [None, 1, 3, 3, 4, 4]
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(st.floats(0, 100), st.one_of(st.none(), st.integers(-3, 3).map(float))), min_size=1, max_size=20
@@ -90,6 +91,7 @@ class TestPriceLine:
             assert line.at(a) == value
             assert line.at(math.nextafter(b, a)) == value
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 9)), min_size=1, max_size=30), st.floats(0, 100))
     def test_forgetting_changes_no_price_that_can_still_be_asked_for(self, steps, keep):
         line, full = PriceLine(1.0), PriceLine(1.0)
@@ -121,6 +123,7 @@ class TestOwnership:
     def test_without_interest_the_loss_of_value_is_spread_evenly(self):
         assert dollars_per_year(Purchase(100_000, 4, 20_000)) == 20_000
 
+    @settings(deadline=None)
     @given(
         st.floats(1, 1e7),
         st.integers(1, 20),

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.clock import FakeClock
 from support.openmetrics import classic_samples, present, total
 from support.page_server import PageFault, PageServer, page_server
@@ -149,6 +151,33 @@ class TestCountCurve:
     def test_beyond_what_was_read_nothing_is_known(self) -> None:
         assert self.curve().between(-1, 5) is None
         assert self.curve().between(5, 10.5) is None
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.5, 1.0, 1.0, 6.0]),
+            st.dictionaries(st.sampled_from("ab"), st.integers(0, 50), min_size=1),
+        ),
+        min_size=2,
+        max_size=30,
+    ),
+    st.floats(0, 60),
+    st.floats(0, 60),
+)
+def test_any_history_only_grows_and_counts_add_up(
+    steps: list[tuple[float, dict[str, int]]], one: float, other: float
+) -> None:
+    at = 0.0
+    curve = CountCurve(read(at, **steps[0][1]), 3.5)
+    for pause, values in steps[1:]:
+        before, at = curve.total, at + pause
+        assert curve.add(read(at, **values))
+        assert curve.total >= before
+    middle, end = sorted((min(one, at), min(other, at)))
+    whole, left, right = curve.between(0, end), curve.between(0, middle), curve.between(middle, end)
+    if whole is not None and left is not None and right is not None:
+        assert left + right == pytest.approx(whole)
 
 
 CHAT_PAGE = """\

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.clock import FakeClock
 from support.openmetrics import classic_samples, total
 from support.readings import gpu_pass, tokens
 from support.snapshots import snapshot as hand_made
 
+from tokwatt.app.build import Workshop
+from tokwatt.app.demo import NVML_NAME, demo_setup
+from tokwatt.app.exporter import Exporter
+from tokwatt.config import ListenAddress, ResponseConfig, Role
 from tokwatt.economics.books import Books
 from tokwatt.economics.picture import server_snapshots
 from tokwatt.economics.plan import Capacity, Pace, Plan, Prices, ResponsePlan, ServerPlan
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.metrics.exposition import Exposition
 from tokwatt.readings import CountReading, CountSample
+from tokwatt.simulate.fleet import ServerPlan as SimulatedPlan
+from tokwatt.simulate.load import ClosedLoop, Mix
+from tokwatt.simulate.machines import LLAMA_8B_ON_H100
+from tokwatt.simulate.world import World
 from tokwatt.snapshot import Given, ModelWindow, ServerSnapshot
 
 COUNTER = "chat/meaningful"
@@ -372,3 +382,50 @@ class TestAnyLoad:
         assert joules == pytest.approx(sum(watts), rel=1e-6)
         assert support_tokens == pytest.approx(2 * guard, rel=1e-6)
         assert dollars == pytest.approx(sum(capacity.values()) + sum(watts) * 1.2e-7, rel=1e-6)
+
+
+async def test_on_simulated_servers_with_a_guardrail() -> None:
+    """Real pages over HTTP and NVML's latch: joules of chat and guardrail come back per response."""
+    clock = FakeClock()
+    workshop = Workshop(clock)
+
+    def load(prompt: int, answer: int) -> Callable[[float, int], ClosedLoop]:
+        mix = Mix(prompt, answer, spread=0.3)
+        return lambda start, seed: ClosedLoop(mix, start_seconds=start, users=6, seed=seed)
+
+    async def late(delay: float) -> None:
+        clock.advance(delay)
+
+    fleet = (
+        SimulatedPlan("chat", "vllm", "big", LLAMA_8B_ON_H100, load(400, 120)),
+        SimulatedPlan("guard", "vllm", "small", LLAMA_8B_ON_H100, load(300, 4)),
+    )
+    async with World(fleet, seed=5, clock=clock, sleep=late, spare_gpus=0) as world:
+        setup = demo_setup(world, workshop, ListenAddress("127.0.0.1", 0), 30.0)
+        chat, guard = setup.config.servers
+        config = dataclasses.replace(
+            setup.config,
+            servers=(chat, dataclasses.replace(guard, role=Role.SUPPORT)),
+            responses=(ResponseConfig("chat", attempts=1.5, support=("guard",)),),
+        )
+        exporter = Exporter(
+            dataclasses.replace(setup, config=config, power={NVML_NAME: setup.power[NVML_NAME]}), clock, clock
+        )
+        exporter.open()
+        for second in range(70):
+            clock.now = max(clock.now, 100.0 + second)
+            await exporter.tick()
+        server = exporter.face.snapshot.servers[0]
+        await exporter.stop()
+        assert server.window is not None
+        start, end = server.window.start_seconds, server.window.end_seconds
+        truth = {name: world.energy_between(name, start, end).joules for name in ("chat", "guard")}
+    await workshop.aclose()
+    model = server.window.models[0]
+    check_terms(model)
+    assert model.response_terms is not None
+    responses = (model.output_tokens_per_second or 0.0) * (end - start) / (model.response_terms.output_tokens or 1.0)
+    meaningful = responses / 1.5
+    assert meaningful * model.response_terms.support_joules[Given.GPU] == pytest.approx(truth["guard"], rel=0.01)
+    assert meaningful * model.response_energy_joules[Given.GPU] == pytest.approx(sum(truth.values()), rel=0.01)
+    assert set(model.response_energy_joules) == set(model.output_tokens_per_joule)

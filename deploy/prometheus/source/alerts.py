@@ -22,6 +22,7 @@ def alert_groups(settings: Settings) -> tuple[Group, ...]:
             (
                 _token_source_down(settings),
                 _meter_down(settings),
+                _price_source_down(settings),
                 _never_ready(settings),
                 _missing_series(settings),
                 _coverage_low(settings),
@@ -131,6 +132,21 @@ def _meter_down(settings: Settings) -> Alert:
         "{{ $value | humanizeDuration }} ago. Tokens per joule at its boundary are absent. Energy of a meter with a "
         "counter is found again afterwards, energy of a power gauge is lost.",
         "A meter that answered before does not.",
+    )
+
+
+def _price_source_down(settings: Settings) -> Alert:
+    return Alert(
+        "TokwattPriceSourceDown",
+        _source_silent("price"),
+        settings.down_for_seconds,
+        WARNING,
+        COST,
+        "Price {{ $labels.source }} cannot be read",
+        "The price of {{ $labels.source }}, read by {{ $labels.instance }}" + IN + ", was last read "
+        "{{ $value | humanizeDuration }} ago. The last price holds for hold_seconds (an hour where nothing is set); "
+        "after that its dollars are not counted and tokens per dollar are absent.",
+        "A file or a series that a price is read from gave one before and does not.",
     )
 
 

@@ -74,11 +74,10 @@ class Readings:
     @property
     def boundaries(self) -> tuple[Given, ...]:
         """Boundaries at which meters have been read for this server."""
-        return tuple(given for given in (Given.GPU, Given.HOST) if self._books.attribution.keys(self._server, given))
+        return tuple(given for given in Given if self._books.attribution.keys(self._server, given))
 
     def _keys(self) -> list[DeviceKey]:
-        keys = self._books.attribution.keys
-        return [*keys(self._server, Given.GPU), *keys(self._server, Given.HOST)]
+        return [key for given in Given for key in self._books.attribution.keys(self._server, given)]
 
     def start(self) -> None:
         """Begin to read the meters, and to look for the servers' GPUs."""

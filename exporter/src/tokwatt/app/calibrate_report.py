@@ -37,7 +37,7 @@ def as_text(name: str, outcome: Outcome) -> str:
         f"{name}: {outcome.engine} {outcome.engine_version}".rstrip(),
         held,
         *(
-            f"idle power ({boundary}): {idle.watts:.1f} W, {idle.half_width_watts:.1f} W apart before and after"
+            f"idle power ({boundary}): {idle.watts:.1f} W, {2 * idle.half_width_watts:.1f} W apart before and after"
             for boundary, idle in outcome.idle.items()
         ),
         "",
@@ -57,7 +57,7 @@ def as_text(name: str, outcome: Outcome) -> str:
 
 def _advice(name: str, outcome: Outcome) -> list[str]:
     """How to use the result: the ratio for the split by weights, at the batch that is usual in production."""
-    boundary = next((given for given in (Given.HOST, Given.GPU) if given in outcome.joules), None)
+    boundary = next((given for given in (Given.FACILITY, Given.HOST, Given.GPU) if given in outcome.joules), None)
     if boundary is None:
         return ["", "No meter measured this server all the time, so there are no joules: see `tokwatt probe`."]
     rates = outcome.joules[boundary]

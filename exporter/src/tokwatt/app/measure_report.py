@@ -113,7 +113,7 @@ FIGURES: tuple[Figure, ...] = (
         "p90_load_output_tokens_per_joule", "output / J at P90 load", "tok/J", lambda b: _busy(b, watts=False)
     ),
     *_by_boundary("coverage_ratio", "coverage", "", lambda b: _energy(b, lambda e: e.coverage_ratio)),
-    *_by_boundary("energy_error_ratio", "error of energy, 90 %", "", lambda b: lambda s: s.energy_error_ratio.get(b)),
+    *_by_boundary("energy_error_ratio", "error of energy, 90 %", "", lambda b: _energy(b, lambda e: e.error_ratio)),
 )
 HEAD_COLUMNS = (
     "started_at",

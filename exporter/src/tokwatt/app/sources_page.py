@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.tables import table
@@ -37,6 +37,9 @@ def as_json(workshop: Workshop) -> Mapping[str, object]:
                 "needs": spec.needs,
                 "boundaries": [boundary.value for boundary in spec.boundaries],
                 "detected": spec.detect,
+                "method": spec.method,
+                "resolution": spec.resolution,
+                "declared_error": {what: asdict(precision) for what, precision in spec.precisions},
                 "options": _options(spec),
                 "traps": list(spec.traps),
             }

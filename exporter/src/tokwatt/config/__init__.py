@@ -21,15 +21,14 @@ from tokwatt.config.prices import (
     TariffPrice,
     TariffRule,
 )
+from tokwatt.config.responses import CounterConfig, ResponseConfig
 from tokwatt.config.schema import (
     OWNER_PREFIX,
     RESERVED_LABELS,
     Config,
-    CounterConfig,
     GpuSearch,
     GpuSelection,
     MeterConfig,
-    ResponseConfig,
     Role,
     ServerConfig,
     TokenOrigin,

@@ -10,7 +10,8 @@ from tokwatt.config.binder import Binder
 from tokwatt.config.meter_checks import check_meters_of_servers
 from tokwatt.config.mistakes import nearest, shown
 from tokwatt.config.price_checks import check_prices
-from tokwatt.config.schema import Config, MeterConfig, ResponseConfig, Role, TokenOrigin
+from tokwatt.config.responses import ResponseConfig
+from tokwatt.config.schema import Config, MeterConfig, Role, TokenOrigin
 from tokwatt.readings import PowerSourceSpec
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from itertools import chain
 
 from tokwatt.config.binder import Binder
-from tokwatt.config.prices import CapacityPrice, CapacityUnit, ElectricityPrice, GridCarbon, Holding, PriceSeries
+from tokwatt.config.calendar_words import HourRange, Season
+from tokwatt.config.mistakes import shown
+from tokwatt.config.prices import (
+    CapacityPrice,
+    CapacityUnit,
+    ElectricityPrice,
+    GridCarbon,
+    Holding,
+    PriceSeries,
+    TariffRule,
+)
 from tokwatt.config.schema import Config, GpuSelection
 
 _BASES = ("dollars_per_gpu_hour", "dollars_per_hour", "ownership", "spot")
@@ -21,6 +31,17 @@ def check_prices(config: Config, binder: Binder) -> None:
     _electricity(binder, config.prices.electricity)
     _carbon(binder, config.prices.carbon)
     _capacity_of_servers(config, binder)
+    _names(config, binder)
+
+
+def _names(config: Config, binder: Binder) -> None:
+    """Price sources are named by the keys of their prices, which no server and no meter may be called."""
+    named = [(f"servers[{index}].name", server.name) for index, server in enumerate(config.servers)]
+    named += [(f"meters[{index}].name", meter.name) for index, meter in enumerate(config.meters or ())]
+    for path, name in named:
+        if name.startswith("prices.") or (name.startswith("servers.") and name.endswith(".capacity")):
+            message = f"name {shown(name)} is that of a price"
+            binder.report.mistake(binder.place(path), path, message, "call it something else")
 
 
 def _one_of(binder: Binder, path: str, settings: object, keys: tuple[str, ...], none_of_them: str) -> None:
@@ -67,15 +88,55 @@ def _electricity(binder: Binder, price: ElectricityPrice | None) -> None:
     _one_of(binder, path, price, ("dollars_per_kwh", "tariff", "series"), "no price in it")
     if price.series is not None:
         _series(binder, f"{path}.series", price.series)
-    rules = price.tariff.rules if price.tariff else ()
-    for index, rule in enumerate(rules[:-1]):
-        if not (rule.hours or rule.weekdays or rule.seasons):
+    if price.tariff is not None:
+        _hidden_rules(binder, f"{path}.tariff.rules", price.tariff.rules)
+
+
+def _hidden_rules(binder: Binder, path: str, rules: tuple[TariffRule, ...]) -> None:
+    for index, rule in enumerate(rules):
+        first = next((number for number in range(index) if _covers(rules[number], rule)), None)
+        if first is not None:
             binder.report.mistake(
-                binder.place(f"{path}.tariff.rules[{index}]"),
-                f"{path}.tariff.rules[{index}]",
-                "applies always, so the rules after it never do",
-                "the first rule that applies sets the price: move it to the end, or give it hours, weekdays or seasons",
+                binder.place(f"{path}[{index}]"),
+                f"{path}[{index}]",
+                f"never applies: rules[{first}] applies whenever it would",
+                "the first rule that applies sets the price: put the narrower one first",
             )
+
+
+def _covers(one: TariffRule, other: TariffRule) -> bool:
+    """Whether a rule applies at every instant at which another one does."""
+    return (
+        _within(frozenset(other.weekdays), frozenset(one.weekdays))
+        and _within(_minutes(other.hours), _minutes(one.hours))
+        and _within(_days(other.seasons), _days(one.seasons))
+    )
+
+
+def _within(inner: frozenset[object], outer: frozenset[object]) -> bool:
+    """Whether a condition is met only where another one is; an empty one is always met."""
+    return not outer or (bool(inner) and inner <= outer)
+
+
+def _minutes(hours: tuple[HourRange, ...]) -> frozenset[object]:
+    day = range(24 * 60)
+    return frozenset(
+        minute
+        for span in hours
+        for minute in day
+        if (span.start_minute <= minute < span.end_minute)
+        or (span.end_minute <= span.start_minute and not span.end_minute <= minute < span.start_minute)
+    )
+
+
+def _days(seasons: tuple[Season, ...]) -> frozenset[object]:
+    year = [(month, day) for month in range(1, 13) for day in range(1, 32)]
+    return frozenset(
+        day
+        for season in seasons
+        for day in year
+        if (season.first <= day <= season.last) or (season.last < season.first and not season.last < day < season.first)
+    )
 
 
 def _carbon(binder: Binder, carbon: GridCarbon | None) -> None:

@@ -27,14 +27,13 @@ from tokwatt.config.prices import (
     TariffPrice,
     TariffRule,
 )
+from tokwatt.config.responses import CounterConfig, ResponseConfig
 from tokwatt.config.schema import (
     RESERVED_LABELS,
     Config,
-    CounterConfig,
     GpuSelection,
     MeterHeader,
     PhaseConfig,
-    ResponseConfig,
     ServerConfig,
 )
 from tokwatt.config.sharing import SharingConfig

@@ -248,7 +248,8 @@ class Attribution:
     def overdue(self, curve: EnergyCurve, at_seconds: float, now_seconds: float, down: frozenset[str]) -> bool:
         """Whether a reading beyond `at_seconds` should have come by now: waiting on would only delay the others."""
         patience = self.patience_seconds(curve) + self._plan.tick_seconds
-        if curve.meter.source in down:
+        on_timer = self._plan.pace(curve.meter.source).period_seconds > self._plan.tick_seconds
+        if curve.meter.source in down and not on_timer:  # one failed read of many seconds may still be made good
             patience = min(patience, 3.5 * self._plan.tick_seconds)
         return now_seconds - at_seconds > patience
 
@@ -256,12 +257,12 @@ class Attribution:
         """How long after an instant a meter's reading beyond it usually comes, at the latest.
 
         What is read on a timer through an exporter's or a Prometheus server's memory may pause for longer than the
-        timer, and arrive up to one more period old.
+        timer, and arrive up to one and a half more periods old.
         """
         pace = self._plan.pace(curve.meter.source)
         if pace.period_seconds <= self._plan.tick_seconds:
             return pace.period_seconds + pace.timeout_seconds
-        return max(pace.period_seconds, curve.pause_seconds) + pace.period_seconds + pace.timeout_seconds
+        return max(pace.period_seconds, curve.pause_seconds) + 1.5 * pace.period_seconds + pace.timeout_seconds
 
     # Windows
 

@@ -271,6 +271,13 @@ class Books:
         self.responses.add(account.plan.name, point)
         account.last_cut = cut
 
+    def _add_load(self, account: ServerAccount, before: Point | None, point: Point) -> None:
+        interval = between(before, point) if before else None
+        if interval is None:
+            account.load.restart()
+            return
+        account.load.add(interval, self._boundaries(account.plan.name))
+
     def _edge_errors(self, name: str, cut: Cut) -> Mapping[str, EdgeError]:
         errors: dict[str, EdgeError] = {}
         for boundary in MEASURED:
@@ -281,13 +288,6 @@ class Books:
         if basis is not None and basis is not Given.GPU:
             errors[Given.FACILITY] = errors[basis].times(self.prices.pue(basis, cut.at_seconds))
         return errors
-
-    def _add_load(self, account: ServerAccount, before: Point | None, point: Point) -> None:
-        interval = between(before, point) if before else None
-        if interval is None:
-            account.load.restart()
-            return
-        account.load.add(interval, self._boundaries(account.plan.name))
 
     def _tallies(self, name: str, tallies: Mapping[str, Tally], before: Cut, cut: Cut) -> Mapping[str, Tally]:
         start, end = before.at_seconds, cut.at_seconds

@@ -20,10 +20,6 @@ from tokwatt.readings import EnergyCounter, Precision
 
 HALF_WIDTH_90: Final = 1.645  # of a normal distribution, in standard deviations
 _UNIFORM: Final = 1 / 12  # variance of an even distribution of width 1
-# How far the energy inside an interval may stray from a straight line: standard deviation, as a share of
-# (change of power to the neighbouring intervals) x (interval) x 4 x(1 - x). A step of power at an unknown instant of
-# the interval strays by a quarter of that product at most in its middle.
-_STRAY: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +67,13 @@ def edge_error(curve: EnergyCurve, given: Line, precision: Precision, at_seconds
     part = min(1.0, max(0.0, (at_seconds - piece.start_seconds) / seconds))
     watts = share * piece.slope_near(part)
     age = precision.renewed_every_seconds
-    after = math.sqrt(curve.unrest) if piece.slope_after is None else abs(piece.slope_after - piece.slope)
+    after = math.sqrt(curve.scatter.change) if piece.slope_after is None else abs(piece.slope_after - piece.slope)
     change = share * max(after, abs(piece.slope - piece.slope_before))
-    stray = _STRAY * 4 * part * (1 - part) * change * seconds
+    stray = curve.scatter.stray_joules(part, seconds, change)
     if isinstance(curve.last, EnergyCounter):
+        # whole, also in the middle between two readings: their ages are alike where two timers drift past each other
         reading = _UNIFORM * ((watts * age) ** 2 + (share * precision.resolution_joules) ** 2)
-        return EdgeError(reading * (part**2 + (1 - part) ** 2), stray, 0.0, watts)
+        return EdgeError(reading, stray, 0.0, watts)
     return EdgeError(0.0, stray, watts * age, watts)
 
 

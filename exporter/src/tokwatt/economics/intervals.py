@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tokwatt.economics.error import EdgeError, EnergySums, sum_of
 from tokwatt.economics.window import COST, TOKENS, Point, Tally
 from tokwatt.ledger.tokens import TokenState
 from tokwatt.quantities import Dollars, Joules, Seconds, Tokens
@@ -25,6 +26,9 @@ class Interval:
     dollars: Dollars | None = None
     in_flight: float | None = None  # running requests at its end, of a server that counts tokens when a request ends
     edge: bool = True  # False: it ends between two finishes of such a server
+    errors: Mapping[Given, EnergySums] = field(default_factory=dict)  # of the joules, apart from the edges
+    start_errors: Mapping[str, EdgeError] = field(default_factory=dict)  # by boundary name
+    end_errors: Mapping[str, EdgeError] = field(default_factory=dict)
 
     @property
     def seconds(self) -> Seconds:
@@ -62,6 +66,9 @@ def between(before: Point, after: Point) -> Interval | None:
         dollars=Dollars(whole[COST].dollars) if COST in whole else None,
         in_flight=after.in_flight,
         edge=after.edge,
+        errors={boundary: whole[boundary].errors for boundary in Given if boundary in whole},
+        start_errors=before.errors,
+        end_errors=after.errors,
     )
 
 
@@ -79,6 +86,13 @@ def joined(intervals: Iterable[Interval]) -> Interval:
         dollars=sum(dollars, Dollars(0)) if len(dollars) == len(parts) else None,
         in_flight=parts[-1].in_flight,
         edge=parts[-1].edge,
+        errors={
+            boundary: sum_of(part.errors[boundary] for part in parts)
+            for boundary in boundaries
+            if all(boundary in part.errors for part in parts)
+        },
+        start_errors=parts[0].start_errors,
+        end_errors=parts[-1].end_errors,
     )
 
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from tokwatt.economics import equations
 from tokwatt.economics.books import Books, tokens_of
-from tokwatt.economics.history import summed
-from tokwatt.economics.responses import Measured, PerResponse
+from tokwatt.economics.responses import PerResponse
 from tokwatt.economics.window import COST, TOKENS, Tally, WindowSums
 from tokwatt.quantities import Dollars, Joules, Tokens
 from tokwatt.snapshot import BoundaryWindow, Given, LiveWindow, ModelWindow
@@ -28,9 +27,7 @@ def live_window(books: Books, name: str, now_seconds: float) -> LiveWindow | Non
         # power is what it is; what was made with it is not known
         trusted = {key: replace(tally, tokens={}) for key, tally in trusted.items()}
     measured = [boundary for boundary in Given if boundary in sums.sums]
-    response = books.responses.per_response(
-        Measured(name, sums, {key: summed(tally) for key, tally in trusted.items()}),
-    )
+    response = books.responses.per_response(name, sums, trusted)
     return LiveWindow(
         start_seconds=sums.start_seconds,
         end_seconds=sums.end_seconds,

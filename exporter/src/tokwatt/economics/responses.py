@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tokwatt.economics.history import History, Sums
+from tokwatt.economics.history import History, Sums, summed
 from tokwatt.economics.plan import Plan, ResponsePlan
-from tokwatt.economics.window import COST, TOKENS, WIDEST_WINDOWS, Point, WindowSums
+from tokwatt.economics.window import COST, TOKENS, WIDEST_WINDOWS, Point, Tally, WindowSums
 from tokwatt.ledger.ledger import Ledger
 from tokwatt.snapshot import Given, ResponseTerms
 
@@ -44,6 +44,7 @@ class ResponseBook:
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self._ledger = ledger
         self._histories: dict[str, History] = {}
+        self._plans: dict[str, ResponsePlan] = {}
         self._served: dict[str, tuple[str, ...]] = {}
         self.plan = plan
         self.reconfigure(plan)
@@ -52,7 +53,8 @@ class ResponseBook:
         """Take over a new plan; histories of servers that are still wanted go on."""
         resized = plan.window_seconds != self.plan.window_seconds
         self.plan = plan
-        plans = self._plans()
+        plans = {server.name: server.response for server in plan.servers if server.response is not None}
+        self._plans = plans
         self._served = {
             helper: tuple(name for name, response in plans.items() if helper in response.support)
             for response in plans.values()
@@ -63,20 +65,28 @@ class ResponseBook:
         kept = {} if resized else self._histories
         self._histories = {name: kept.get(name) or History(plan.window_seconds) for name in wanted}
 
-    def _plans(self) -> dict[str, ResponsePlan]:
-        return {server.name: server.response for server in self.plan.servers if server.response is not None}
-
     def add(self, name: str, point: Point) -> None:
         """Take a point that a server's window has just taken."""
         if name not in self._histories:
             return
         self._histories[name].add(point)
-        for curve in self._ledger.counts.values():
+        plan = self._plans.get(name)
+        curve = self._ledger.counts.get(plan.meaningful) if plan else None
+        if curve is not None:
             curve.line.forget_before(point.at_seconds - (WIDEST_WINDOWS + 1) * self.plan.window_seconds)
 
-    def per_response(self, measured: Measured) -> PerResponse | None:
-        """Cost and energy per meaningful response of a server; None where no entry asks for them."""
-        response = self._plans().get(measured.name)
+    def per_response(self, name: str, window: WindowSums, tallies: Mapping[str, Tally]) -> PerResponse | None:
+        """Cost and energy per meaningful response of a server; None where no entry asks for them.
+
+        `tallies`: those of the window that cover enough of it.
+        """
+        if name not in self._plans:
+            return None
+        return self.of(Measured(name, window, {key: summed(tally) for key, tally in tallies.items()}))
+
+    def of(self, measured: Measured) -> PerResponse | None:
+        """Return the same of what was measured in any stretch of time."""
+        response = self._plans.get(measured.name)
         if response is None:
             return None
         each = self._output_tokens(measured)

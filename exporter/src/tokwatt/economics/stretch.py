@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tokwatt.economics import equations
+from tokwatt.economics.error import error_ratio, sum_of
 from tokwatt.economics.history import Sums
 from tokwatt.economics.intervals import Interval, summed
 from tokwatt.economics.load import LoadMeter, at_percentile
@@ -37,6 +38,7 @@ class Energy:
     p90_watts: Watts
     output_tokens_per_joule: TokensPerJoule | None  # None below min_coverage too
     processed_tokens_per_joule: TokensPerJoule | None
+    error_ratio: float | None  # half-width of the 90 % interval of the joules, as a share of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,6 @@ class Stretch:
     response_dollars: Dollars | None  # of a meaningful response
     response_joules: Mapping[Given, Joules]
     p90_load: BusyLoad | None
-    energy_error_ratio: Mapping[Given, float] = field(default_factory=dict)  # half-width of the 90 % interval
 
     @property
     def seconds(self) -> Seconds:
@@ -145,7 +146,7 @@ def _sums(parts: Sequence[Interval], boundary: Given | None = None) -> Sums:
     )
 
 
-def _energy(sums: Sums, boundary: Given, parts: Iterable[Interval], length: Seconds, *, trusted: bool) -> Energy:
+def _energy(sums: Sums, boundary: Given, parts: Sequence[Interval], length: Seconds, *, trusted: bool) -> Energy:
     joules, seconds = Joules(sums.joules), Seconds(sums.seconds)
     powers = sorted((part.joules[boundary] / part.seconds, part.seconds) for part in parts)
     return Energy(
@@ -156,7 +157,16 @@ def _energy(sums: Sums, boundary: Given, parts: Iterable[Interval], length: Seco
         p90_watts=percentile(powers, 0.9),
         output_tokens_per_joule=_per_joule(sums.output_tokens, joules) if trusted else None,
         processed_tokens_per_joule=_per_joule(_processed(sums), joules) if trusted else None,
+        error_ratio=_error_ratio(joules, boundary, parts) if trusted else None,
     )
+
+
+def _error_ratio(joules: Joules, boundary: Given, parts: Sequence[Interval]) -> float | None:
+    """As of a live window: what the meters declare, and what is not known of the energy at the two edges."""
+    start, end = parts[0].start_errors.get(boundary), parts[-1].end_errors.get(boundary)
+    if start is None or end is None or joules <= 0:
+        return None
+    return error_ratio(joules, sum_of(part.errors[boundary] for part in parts if boundary in part.errors), start, end)
 
 
 def _phases(

@@ -7,12 +7,9 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from tokwatt.ledger.line import Line
+from tokwatt.ledger.scatter import Scatter
 from tokwatt.readings import EnergyCounter, EnergyReading, Meter, PowerSample
 
-MEMORY_WEIGHT = 0.15  # of the newest interval in running means of how restless the power is
-
-
-SLOW_MEMORY_WEIGHT = 0.03  # of the newest sample in what tells one kind of load from another
 FADE = 0.95  # of the longest pause between two readings, from one reading to the next
 
 
@@ -22,34 +19,6 @@ class Span:
 
     start_seconds: float
     end_seconds: float
-
-
-@dataclass(slots=True)
-class Scatter:
-    """How far samples of a power gauge lie from the straight line between their neighbours: running means in W^2.
-
-    Per interval of s seconds a trapezoid misses, in variance (s x distance)^2 times
-    - 2/3 where the power forgets itself between two samples: distance^2 is then 3/4 of the squared change;
-    - 1/6 where it wanders (a random walk): distance^2 is half of the squared change.
-    """
-
-    distance: float = 0.0
-    slow_distance: float = 0.0
-    slow_change: float = 0.0
-
-    def add(self, distance: float, change: float) -> None:
-        """Take the squared distance and the squared change of the newest sample."""
-        self.distance += MEMORY_WEIGHT * (distance - self.distance)
-        self.slow_distance += SLOW_MEMORY_WEIGHT * (distance - self.slow_distance)
-        self.slow_change += SLOW_MEMORY_WEIGHT * (change - self.slow_change)
-
-    @property
-    def missed_square_watts(self) -> float:
-        """Variance of the mean power of an interval, as the trapezoid has it."""
-        if self.slow_change <= 0:
-            return 0.0
-        part = 1 / 6 + 2 * (self.slow_distance / self.slow_change - 1 / 2)
-        return self.distance * min(2 / 3, max(1 / 6, part))
 
 
 class EnergyCurve:
@@ -63,9 +32,7 @@ class EnergyCurve:
     """
 
     __slots__ = (
-        "_before_last",
         "_gaps",
-        "_scatter",
         "gap_seconds",
         "last",
         "line",
@@ -75,7 +42,7 @@ class EnergyCurve:
         "orphaned",
         "pause_seconds",
         "resets",
-        "unrest",
+        "scatter",
     )
 
     def __init__(self, first: EnergyReading, max_gap_seconds: float) -> None:
@@ -87,10 +54,8 @@ class EnergyCurve:
         self.gap_seconds = 0.0
         self.last = first
         self.missed = Line(first.at_seconds, 0.0)  # variance, J^2, of what a gauge missed between its samples
-        self._before_last: PowerSample | None = None
-        self._scatter = Scatter()
+        self.scatter = Scatter()
         self.pause_seconds = 0.0  # usual time between two readings, the longest of late
-        self.unrest = 0.0  # W^2: running mean of the squared change of power from one interval to the next
         self._gaps: list[Span] = []
 
     def add(self, reading: EnergyReading) -> bool:
@@ -106,12 +71,9 @@ class EnergyCurve:
             self._gaps.append(Span(self.last.at_seconds, reading.at_seconds))
             del self._gaps[:-64]
         self.line.append(reading.at_seconds, self.line.end_value + (joules or 0.0))
-        self._note_missed(reading, joules)
+        self._watch_power(reading, joules)
         if not gap:
             self.pause_seconds = max(reading.at_seconds - self.last.at_seconds, FADE * self.pause_seconds)
-        if not gap and joules is not None:
-            piece = self.line.piece(reading.at_seconds)
-            self.unrest += MEMORY_WEIGHT * ((piece.slope - piece.slope_before) ** 2 - self.unrest)
         self.meter = reading.meter
         self.orphaned = False
         self.last = reading
@@ -134,20 +96,18 @@ class EnergyCurve:
             return 0.5 * (reading.watts + last.watts) * seconds
         return None  # the meter changed its kind: a new baseline
 
-    def _note_missed(self, reading: EnergyReading, joules: float | None) -> None:
-        """Estimate from the samples' own scatter what a trapezoid misses between two samples of a gauge."""
-        last, before = self.last, self._before_last
-        self._before_last = last if isinstance(last, PowerSample) and joules is not None else None
-        if not isinstance(reading, PowerSample) or not isinstance(last, PowerSample):
-            return
-        seconds = reading.at_seconds - last.at_seconds
-        if before is not None and joules is not None:
-            part = (last.at_seconds - before.at_seconds) / (reading.at_seconds - before.at_seconds)
-            distance = last.watts - (before.watts + part * (reading.watts - before.watts))
-            self._scatter.add(distance * distance, (reading.watts - last.watts) ** 2)
-        unseen = max(0.0, 1 - reading.averaged_over_seconds / seconds)
-        variance = self._scatter.missed_square_watts * seconds * seconds * unseen
-        self.missed.append(reading.at_seconds, self.missed.end_value + variance)
+    def _watch_power(self, reading: EnergyReading, joules: float | None) -> None:
+        """Learn how restless the power is, and for a gauge what its trapezoid missed."""
+        seconds = reading.at_seconds - self.last.at_seconds
+        if joules is None or seconds > self.max_gap_seconds:
+            self.scatter.pause()
+        if isinstance(reading, PowerSample):
+            self.scatter.take(reading.at_seconds, reading.watts)
+            unseen = max(0.0, 1 - reading.averaged_over_seconds / seconds)
+            variance = unseen * self.scatter.missed_square_joules(seconds) if joules is not None else 0.0
+            self.missed.append(reading.at_seconds, self.missed.end_value + variance)
+        elif joules is not None:
+            self.scatter.take(reading.at_seconds - seconds / 2, joules / seconds)
 
     def orphan(self) -> None:
         """Give up the source: the next reading of any source takes the device over."""

@@ -817,7 +817,13 @@ function responseText(server, chosen) {
   if (isNumber(row?.response_cost_dollars)) parts.push(dollars(row.response_cost_dollars));
   if (isNumber(row?.response_energy_joules[boundary]))
     parts.push(`${joules(row.response_energy_joules[boundary])} (${BOUNDARY_NAMES[boundary]})`);
-  return parts.length ? `Per meaningful response: ${parts.join(" and ")}` : "";
+  return parts.length ? `Per meaningful response: ${parts.join(" and ")}${responseTerms(row.response_terms)}` : "";
+}
+
+function responseTerms(terms) {
+  if (!isNumber(terms?.output_tokens) || !isNumber(terms.attempts_ratio)) return "";
+  const made = `${plain(terms.output_tokens)} tokens × ${plain(terms.attempts_ratio)} attempts`;
+  return terms.support_dollars ? ` (${made}, ${dollars(terms.support_dollars)} of support)` : ` (${made})`;
 }
 
 function windowText(snapshot, server) {

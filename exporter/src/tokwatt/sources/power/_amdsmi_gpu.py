@@ -28,6 +28,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources.power._amdsmi_binding import AmdsmiBinding
 from tokwatt.sources.power._counter_check import CounterCheck
+from tokwatt.sources.power._fall_guard import FallGuard
 from tokwatt.sources.power._precision import AMD_COUNTER, AMD_POWER, declared
 from tokwatt.sources.power._sysfs import JOULES_PER_MICROJOULE
 
@@ -73,8 +74,7 @@ class AmdGpu:
         self._context = context
         self._first: _Seen | None = None
         self._counts: bool | None = None  # None: not decided yet
-        self._last_joules = 0.0
-        self._fell = False
+        self._guard = FallGuard()
         self._tick_joules = 0.0
         self._check = CounterCheck()
         self._samples: deque[PowerSample] = deque(maxlen=_MAX_SAMPLES)
@@ -147,16 +147,8 @@ class AmdGpu:
     def _counter(self) -> EnergyCounter:
         joules, at_seconds = self._joules()
         self._compare(joules, at_seconds)
-        last, self._last_joules = self._last_joules, joules
-        if joules < last and not self._fell:
-            # what goes on from the lower value is a reset; what jumps back up was a glitch, and is left out
-            self._fell, self._last_joules = True, last
-            raise Malformed(
-                f"the accumulator went back from {last:.3f} to {joules:.3f} J",
-                where=self.identity.place,
-                hint="retried",
-            )
-        self._fell = False
+        if not self._guard.admits(joules):
+            raise Malformed(f"the accumulator went back to {joules:.3f} J", where=self.identity.place, hint="retried")
         if self._check.is_frozen:
             hint = "known of MI100 and MI200 until a reboot; meter the host instead"
             raise Unavailable("the accumulator stands still under power", where=self.identity.place, hint=hint)

@@ -25,6 +25,7 @@ from tokwatt.readings import (
     SourceContext,
     Unavailable,
 )
+from tokwatt.sources.power._fall_guard import WrapGuard
 from tokwatt.sources.power._known_series import objection, warning
 from tokwatt.sources.power._precision import UNSTATED_GAIN_RATIO, declared
 from tokwatt.sources.power._renewals import Renewals
@@ -142,6 +143,7 @@ class Readout:
         self._context = context
         self._where = where
         self._renewals = Renewals(options.update_seconds, options.period_seconds, where)
+        self._wraps = WrapGuard(options.wraps_at_joules, options.period_seconds)
         self._is_power = options.kind is Kind.WATTS
         self._units = JOULES_PER_KWH if options.kind is Kind.KWH else 1.0
         # A renewal is placed between two looks, so what remains unknown of its instant is no more than their distance.
@@ -190,7 +192,7 @@ class Readout:
                 raise Unavailable(f"{device} shows 0 W, which is no measurement", where=self._where)
             return PowerSample(self._meter(device), amount, at_seconds)
         placed = self._renewals.place(device, value, at_seconds)
-        return EnergyCounter(self._meter(device), amount, placed, self._options.wraps_at_joules)
+        return EnergyCounter(self._meter(device), amount, placed, self._wraps.modulus(device, amount, placed))
 
     def info(self, device: str, name: str, labels: Mapping[str, str]) -> DeviceInfo:
         """Describe a device."""

@@ -33,6 +33,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources._http import explain_page
 from tokwatt.sources.power._counter_check import CounterCheck
+from tokwatt.sources.power._fall_guard import FallGuard
 from tokwatt.sources.power._precision import AMD_COUNTER, AMD_POWER, declared
 from tokwatt.sources.power._samples import Sample, samples_of, written
 from tokwatt.sources.power._sysfs import JOULES_PER_MICROJOULE
@@ -66,6 +67,7 @@ class _Board:
     counts: bool | None = None  # None: its accumulator is not compared yet
     first: tuple[float, float, float] | None = None  # joules, watts, instant
     check: CounterCheck = field(default_factory=CounterCheck)
+    guard: FallGuard = field(default_factory=FallGuard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ class AmdExporterSource:
                 board.check.miss()
             else:
                 board.check.add(shown.joules, shown.watts, at_seconds)
+            if not board.guard.admits(shown.joules):
+                raise Malformed(f"the energy of {device} went back to {shown.joules:.3f} J", where=self._web.where)
             if board.check.is_frozen:
                 hint = "known of MI200 until a reboot; meter the host instead"
                 raise Unavailable(f"{device}: energy stands still under power", where=self._web.where, hint=hint)

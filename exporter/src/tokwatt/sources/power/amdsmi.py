@@ -6,6 +6,8 @@ Owns the options and the spec of `source: amdsmi`. All calls run on one worker t
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tokwatt.readings import Boundary, PowerReading, PowerSourceSpec, SourceContext, SourceError
@@ -43,13 +45,19 @@ class AmdsmiOptions:
 
 
 class AmdsmiSource:
-    """All AMD GPUs of this host. `binding` replaces the package `amdsmi`, for a test or a simulation."""
+    """All AMD GPUs of this host. `binding` replaces the package `amdsmi` and `pause` the sleep, for a test."""
 
-    def __init__(self, options: AmdsmiOptions, context: SourceContext, binding: AmdsmiBinding | None = None) -> None:
+    def __init__(
+        self,
+        options: AmdsmiOptions,
+        context: SourceContext,
+        binding: AmdsmiBinding | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._options = options
         self._name = context.name
         wanted = (options.gpus,) if isinstance(options.gpus, str) else tuple(str(gpu) for gpu in options.gpus)
-        self._reader = AmdsmiReader(wanted, context, load_binding if binding is None else lambda: binding)
+        self._reader = AmdsmiReader(wanted, context, load_binding if binding is None else lambda: binding, pause)
         self._worker = Worker(context.name, context.clock)
 
     @property
