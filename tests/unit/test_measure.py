@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,14 +16,18 @@ from tokwatt.app.build import Workshop
 from tokwatt.app.demo import demo_setup
 from tokwatt.app.exporter import Exporter
 from tokwatt.app.measure import Measurement, NothingToMeasureError, Run
+from tokwatt.app.measure_command import ProgressLine
+from tokwatt.app.measure_page import run_page
 from tokwatt.app.measure_report import COLUMNS, Occasion, as_json, as_rows, as_text
 from tokwatt.config import ListenAddress
+from tokwatt.economics.phases.none import NoSplit
+from tokwatt.economics.phases.split import Shares, Tick
 from tokwatt.simulate.fleet import ServerPlan
 from tokwatt.simulate.load import Request, Scripted
 from tokwatt.simulate.machines import LLAMA_8B_ON_H100, LLAMACPP_3B_ON_H100
 from tokwatt.simulate.servers import LLAMACPP, VLLM
 from tokwatt.simulate.world import World
-from tokwatt.snapshot import Given
+from tokwatt.snapshot import Given, Phase
 
 LISTEN = ListenAddress("127.0.0.1", 0)
 OCCASION = Occasion(("bench", "--rate", "4"), {"rate": "4"}, "2026-01-01T00:00:00+00:00", 0, interrupted=False)
@@ -223,3 +228,63 @@ class TestOtherRuns:
         assert "not measured" in as_text(found, OCCASION)
         assert as_rows(found, OCCASION)[0]["output_tokens"] == ""
         assert as_json(found, OCCASION)["servers"][0]["run"] is None
+
+    async def test_energy_by_phase_where_it_is_split_some_seconds_behind(self):
+        clock = FakeClock(1000.0)
+        async with world_of(clock, VLLM, arrivals(1000.0, 5, 35, 4)) as (_, measurement):
+            measurement.books.accounts["chat"].phases.change(LateSplit())
+            await measurement.get_ready()
+            found = await measurement.run(Pause(clock, 45))
+        whole = found.servers[0].figures.whole
+        phases = whole.phase_joules[Given.GPU]
+        assert sum(phases.values()) == pytest.approx(whole.energy[Given.GPU].joules)
+        assert phases[Phase.UNSPLIT] == pytest.approx(0, abs=1e-6)
+        assert phases[Phase.IDLE] > 0
+        assert phases[Phase.DECODE] == pytest.approx(3 * phases[Phase.PREFILL])
+        assert "energy of decode, gpu" in as_text(found, OCCASION)
+        page = run_page(found, OCCASION)
+        assert page.count("<svg") == 3
+        assert "Power by phase, gpu" in page
+
+
+class LateSplit(NoSplit):
+    """Gives a quarter of busy energy to prefill, four ticks behind."""
+
+    method = "weights"  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[tuple[Tick, Shares]] = []
+
+    def take(self, tick: Tick) -> None:
+        self._waiting.append((tick, Shares(idle=1.0) if tick.idle else Shares(0.25, 0.75)))
+
+    def settled(self) -> list[tuple[Tick, Shares]]:
+        done, self._waiting = self._waiting[:-4], self._waiting[-4:]
+        return done
+
+
+class Terminal(io.StringIO):
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_a_line_shows_the_state_on_a_terminal_only(terminal):
+    clock, stream = FakeClock(1000.0), Terminal(terminal=terminal)
+    async with world_of(clock, VLLM, arrivals(1000.0, 2, 30, 4)) as (_, measurement):
+        await measurement.get_ready()
+        command = Pause(clock, 20)
+        line = ProgressLine(measurement, command, stream)
+        await measurement.run(command, line.show)
+        line.clear()
+    shown = [part.removeprefix("\x1b[K") for part in stream.getvalue().split("\r")]
+    if terminal:
+        assert any(part.startswith("00:15  chat 8") and part.endswith("W gpu") for part in shown), shown
+        assert shown[-1] == ""
+    else:
+        assert stream.getvalue() == ""

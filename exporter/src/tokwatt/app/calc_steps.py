@@ -248,7 +248,7 @@ def _response_cost(sheet: _Sheet, price: DollarsPerToken | None, note: str) -> N
     if given.support_price is not None and given.support_tokens is not None:
         sheet.use("support_tokens", "support_price")
         calculation += f" + {written(support)} tok x {written(support_price)} $/tok"
-    cost = equations.response_cost(price * given.generated, attempts, support, support_price)
+    cost = equations.response_cost(given.generated * attempts, price, support_price * support)
     formula = f"Et x A x Ct + Pt x Cp{note}"
     sheet.show("response_cost_dollars", formula, calculation, cost, "$ per meaningful response")
 
@@ -266,6 +266,6 @@ def _response_energy(sheet: _Sheet, efficiency: TokensPerJoule | None) -> None:
     if given.support_energy is not None and given.support_tokens is not None:
         sheet.use("support_tokens", "support_energy")
         calculation += f" + {written(support)} tok x {written(support_energy)} J/tok"
-    energy = equations.response_energy(each * given.generated, attempts, support, support_energy)
+    energy = equations.response_energy(given.generated * attempts, each, support_energy * support)
     formula = "Et x A x Jt + Pt x Jp"
     sheet.show("response_energy_joules", formula, calculation, energy, "J per meaningful response")

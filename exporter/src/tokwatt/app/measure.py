@@ -20,6 +20,7 @@ from tokwatt.readings import Clock
 from tokwatt.snapshot import ServerSnapshot, Snapshot, SourceHealth
 
 READY_SECONDS = 20.0  # for every source to be tried once and every server to be read with its meters
+SPLIT_SECONDS = 15.0  # what a split of energy by phase may lie behind
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -142,8 +143,8 @@ class Measurement:
         patience = last + self._lag_seconds()
 
         def complete() -> bool:
-            readings = [self.recorders[name].end_seconds for name in self._answering()]
-            return self._clock() > patience or all(at is not None and at >= last for at in readings)
+            known = [at for name in self._answering() for at in self._known_until(name)]
+            return self._clock() > patience or all(at is not None and at >= last for at in known)
 
         await self._tick_until(complete)
         return Run(
@@ -153,20 +154,30 @@ class Measurement:
             self._down(),
         )
 
+    def _known_until(self, name: str) -> list[float | None]:
+        """Instants up to which a server's energy is known, and its phases where they are split."""
+        recorder = self.recorders[name]
+        return [recorder.end_seconds, recorder.phases_end_seconds] if self._splits(name) else [recorder.end_seconds]
+
+    def _splits(self, name: str) -> bool:
+        return self.books.accounts[name].phases.splitter.method != NO_SPLIT
+
     def _lag_seconds(self) -> float:
-        """How long after a token reading its energy may take to be known."""
+        """How long after a token reading its energy, and its division by phase, may take to be known."""
         paces = self.books.plan.paces.values()
-        return 3 * self._tick_seconds + max((pace.period_seconds + pace.timeout_seconds for pace in paces), default=0)
+        lag = 3 * self._tick_seconds + max((pace.period_seconds + pace.timeout_seconds for pace in paces), default=0)
+        return lag + (SPLIT_SECONDS if any(self._splits(name) for name in self.recorders) else 0)
 
     def _server(self, server: ServerSnapshot, started: float, ended: float) -> ServerRun:
-        recorder, account = self.recorders[server.name], self.books.accounts[server.name]
-        splits = account.phases.splitter.method != NO_SPLIT
+        recorder = self.recorders[server.name]
 
         def per_response(start_seconds: float, end_seconds: float, sums: Mapping[str, Sums]) -> PerResponse | None:
             window = WindowSums(start_seconds, end_seconds, start_seconds, end_seconds, {})
-            return self.books.responses.of(Measured(server.name, window, sums))
+            return self.books.responses.per_response(Measured(server.name, window, sums))
 
-        terms = Terms(self.books.plan.min_coverage, per_response, recorder.shares if splits else None)
+        terms = Terms(
+            self.books.plan.min_coverage, per_response, recorder.shares if self._splits(server.name) else None
+        )
         return ServerRun(server, run_figures(recorder, started, ended, terms))
 
 

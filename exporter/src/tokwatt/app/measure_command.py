@@ -17,7 +17,7 @@ from tokwatt.app import measure_files
 from tokwatt.app.build import Workshop
 from tokwatt.app.detect import detect
 from tokwatt.app.exporter import Exporter
-from tokwatt.app.measure import Measurement, NothingToMeasureError, Run
+from tokwatt.app.measure import Load, Measurement, NothingToMeasureError, Run
 from tokwatt.app.measure_child import Command
 from tokwatt.app.measure_page import run_page, sweep_page
 from tokwatt.app.measure_report import Occasion, as_json, as_rows, as_text
@@ -115,7 +115,7 @@ def _save(run: Run, occasion: Occasion, wanted: Wanted) -> None:
 class ProgressLine:
     """One line on a terminal that is written over again; nothing where the output is no terminal."""
 
-    def __init__(self, measurement: Measurement, command: Command, stream: TextIO) -> None:
+    def __init__(self, measurement: Measurement, command: Load, stream: TextIO) -> None:
         self._measurement = measurement
         self._command = command
         self._stream = stream

@@ -50,22 +50,17 @@ def energy_price_per_token(electricity: DollarsPerJoule, efficiency: TokensPerJo
     return electricity / efficiency if efficiency > 0 else None
 
 
-def response_cost(
-    response: Dollars, attempts: float, support_tokens: Tokens, support_price: DollarsPerToken
-) -> Dollars:
+def response_cost(tokens: Tokens, price: DollarsPerToken, support: Dollars) -> Dollars:
     """Dollars per meaningful response: Et * A * Ct + Pt * Cp.
 
     Args:
-        response: Et * Ct, dollars of the tokens that one response takes, reasoning included.
-        attempts: A, mean attempts per meaningful response.
-        support_tokens: Pt, mean tokens of pre- and post-processing (guardrails, embeddings) per response.
-        support_price: Cp, dollars per such token.
+        tokens: Et * A, generated tokens that one meaningful response takes with all its attempts, reasoning included.
+        price: Ct, dollars per generated token.
+        support: Pt * Cp, dollars of pre- and post-processing (guardrails, embeddings) per response.
     """
-    return response * attempts + support_price * support_tokens
+    return price * tokens + support
 
 
-def response_energy(
-    response: Joules, attempts: float, support_tokens: Tokens, support_energy: JoulesPerToken
-) -> Joules:
-    """Joules per meaningful response: the same with Et * joules per token, and joules per support token."""
-    return response * attempts + support_energy * support_tokens
+def response_energy(tokens: Tokens, energy: JoulesPerToken, support: Joules) -> Joules:
+    """Joules per meaningful response: the same with joules per generated token, and the joules of support."""
+    return energy * tokens + support

@@ -29,6 +29,11 @@ class Recorder:
         """Newest token reading whose energy is known; None before the first."""
         return self._last.at_seconds if self._last else None
 
+    @property
+    def phases_end_seconds(self) -> float | None:
+        """Instant up to which energy is divided by phase; None before the first reading."""
+        return self._segment_ends[-1] if self._segment_ends else None
+
     def collect(self, books: Books) -> None:
         """Take what the last tick made known."""
         ledger = books.ledger.servers.get(self.server)

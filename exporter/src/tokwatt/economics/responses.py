@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tokwatt.economics import equations
 from tokwatt.economics.history import History, Sums, summed
 from tokwatt.economics.plan import Plan, ResponsePlan
 from tokwatt.economics.window import COST, TOKENS, WIDEST_WINDOWS, Point, Tally, WindowSums
 from tokwatt.ledger.ledger import Ledger
+from tokwatt.quantities import Dollars, Joules, Tokens
 from tokwatt.snapshot import Given, ResponseTerms
 
 LATE_TICKS = 3.5  # a ratio may end this much before the window does
@@ -75,17 +77,17 @@ class ResponseBook:
         if curve is not None:
             curve.line.forget_before(point.at_seconds - (WIDEST_WINDOWS + 1) * self.plan.window_seconds)
 
-    def per_response(self, name: str, window: WindowSums, tallies: Mapping[str, Tally]) -> PerResponse | None:
+    def of_window(self, name: str, window: WindowSums, trusted: Mapping[str, Tally]) -> PerResponse | None:
         """Cost and energy per meaningful response of a server; None where no entry asks for them.
 
-        `tallies`: those of the window that cover enough of it.
+        `trusted`: the tallies of the window that cover enough of it.
         """
         if name not in self._plans:
             return None
-        return self.of(Measured(name, window, {key: summed(tally) for key, tally in tallies.items()}))
+        return self.per_response(Measured(name, window, {key: summed(tally) for key, tally in trusted.items()}))
 
-    def of(self, measured: Measured) -> PerResponse | None:
-        """Return the same of what was measured in any stretch of time."""
+    def per_response(self, measured: Measured) -> PerResponse | None:
+        """Cost and energy per meaningful response of a server; None where no entry asks for them."""
         response = self._plans.get(measured.name)
         if response is None:
             return None
@@ -94,12 +96,12 @@ class ResponseBook:
         meaningful = self._tokens_per_meaningful(measured, response, each, attempts)
         support = self._support(measured, response)
         paid = measured.sums.get(COST)
-        cost = _plus(_own(paid, paid.dollars, meaningful, attempts), support.dollars) if paid else None
+        cost = _cost(paid, meaningful, attempts, support.dollars) if paid else None
         joules: dict[Given, float] = {}
         for boundary in Given:
             given = measured.sums.get(boundary)
-            own = _own(given, given.joules, meaningful, attempts) if given else None
-            total = _plus(own, support.joules.get(boundary)) if response.support else own
+            more = support.joules.get(boundary) if response.support else 0.0
+            total = _energy(given, meaningful, attempts, more) if given else None
             if total is not None:
                 joules[boundary] = total
         terms = ResponseTerms(each, attempts, support.tokens, support.dollars, support.joules)
@@ -231,13 +233,33 @@ class _Support:
     joules: Mapping[Given, float]
 
 
-def _own(sums: Sums, amount: float, tokens: float | None, attempts: float | None) -> float | None:
-    """Et * A * Ct, where `tokens` is Et * A and `amount` the dollars or joules of `sums`; 0 of them is absence."""
-    if amount <= 0:
+def _cost(sums: Sums, tokens: float | None, attempts: float | None, support: float | None) -> float | None:
+    """Et * A * Ct + Pt * Cp, where `tokens` is Et * A; no dollars at all is absence."""
+    if sums.dollars <= 0 or support is None:
         return None
-    if sums.output_tokens:
-        return None if tokens is None else tokens * amount / sums.output_tokens
-    each = _per(amount, sums.responses)  # a server that generates nothing, such as one for embeddings
+    if not sums.output_tokens:
+        return _plus(_without_tokens(sums.dollars, sums, attempts), support)
+    if tokens is None:
+        return None
+    price = Dollars(sums.dollars) / Tokens(sums.output_tokens)
+    return equations.response_cost(Tokens(tokens), price, Dollars(support))
+
+
+def _energy(sums: Sums, tokens: float | None, attempts: float | None, support: float | None) -> float | None:
+    """Return the same of joules."""
+    if sums.joules <= 0 or support is None:
+        return None
+    if not sums.output_tokens:
+        return _plus(_without_tokens(sums.joules, sums, attempts), support)
+    if tokens is None:
+        return None
+    each = Joules(sums.joules) / Tokens(sums.output_tokens)
+    return equations.response_energy(Tokens(tokens), each, Joules(support))
+
+
+def _without_tokens(amount: float, sums: Sums, attempts: float | None) -> float | None:
+    """Part of a server that generates nothing, such as one for embeddings."""
+    each = _per(amount, sums.responses)
     return None if each is None or attempts is None else each * attempts
 
 
