@@ -39,7 +39,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         with running_prometheus(work, {"tokwatt": address}) as server:
             enough = "min(count_over_time(tokwatt_output_tokens_total[1m])) >= 18"
             server.wait_for(enough, 60.0)
-            poll(lambda: server.instant("count(tokwatt_server_power_watts) == 9"), "power at three boundaries", 30.0)
+            poll(lambda: server.instant("count(tokwatt_server_power_watts) == 12"), "power at three boundaries", 30.0)
             yield server
     finally:
         demo.stop(5.0)
@@ -81,7 +81,7 @@ def test_variables_offer_what_is_there(prometheus, name):
         if variable["type"] == "query"
     }
     assert found["cluster"] == found["namespace"] == {""}
-    assert found["server"] == {"sim-chat", "sim-code", "sim-edge"}
+    assert found["server"] == {"sim-chat", "sim-code", "sim-edge", "sim-guard"}
     assert found["boundary"] == set(BOUNDARIES)
     assert found["model"]
 
@@ -96,7 +96,7 @@ def test_numbers_of_the_overview_agree(prometheus):
     per_joule = {boundary: number(prometheus, overview, "Tokens per joule", boundary) for boundary in BOUNDARIES}
     assert per_joule["gpu"] > per_joule["host"] > per_joule["facility"] > 0
     assert per_joule["host"] / per_joule["facility"] == pytest.approx(1.2, rel=0.01)  # the demo's PUE
-    assert number(prometheus, overview, "Cost rate") == pytest.approx(15.0 + 0.8, rel=0.05)  # 6 GPUs x 2.50, and power
+    assert number(prometheus, overview, "Cost rate") == pytest.approx(17.5 + 0.9, rel=0.05)  # 7 GPUs x 2.50, and power
     for share in ("Idle energy", "Idle dollars", "Lowest coverage"):
         assert 0 <= number(prometheus, overview, share) <= 1
 

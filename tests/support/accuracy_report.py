@@ -11,6 +11,7 @@ import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from support import accuracy_waits
 from support.accuracy_meters import COUNTER, DCGM, DCMI, OUTLET, PROMQL, WATTS, Method
 from support.accuracy_run import Seen, run
 from support.accuracy_world import Lag, Scenario, scenario
@@ -190,6 +191,8 @@ def main() -> None:
     print("\nServers that wait after they read their counters\n", flush=True)
     counters = tuple(replace(part, methods=(COUNTER,)) for part in PARTS[:2])
     print(table(play_all(seeds, given.jobs, counters, waits_after=True)))
+    print("\nCould the two kinds be told apart? 0: the wait comes before the counters are read, 1: after\n", flush=True)
+    print(accuracy_waits.table(seeds[:50]))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,25 @@ from tokwatt.app.calibrate_readings import Readings
 from tokwatt.app.calibrate_report import as_json, as_text
 from tokwatt.config import load_config
 from tokwatt.economics.plan import Pace, Plan, ServerPlan
-from tokwatt.readings import PowerSource, Refused, Unavailable
+from tokwatt.readings import GpuHold, OwnersReading, PowerSource, Refused, ServerGpus, Unavailable
 from tokwatt.snapshot import Given
 
 QUICK = Limits(seconds=150.0, prompt_tokens=512, answer_tokens=128)
+
+
+class Owner:
+    """Finds the server's GPU, once it is asked."""
+
+    name, server, period_seconds, timeout_seconds = "gpus of chat", "chat", 10.0, 1.0
+
+    def __init__(self, clock: SimClock, device: str) -> None:
+        self.clock, self.device, self.closed = clock, device, False
+
+    async def read(self) -> OwnersReading:
+        return OwnersReading(self.clock(), {"chat": ServerGpus((GpuHold(self.device),), "by the test")})
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 class Rig:
@@ -69,6 +84,18 @@ async def test_joules_and_seconds_per_token_come_out_within_a_few_percent() -> N
     assert outcome.idle[Given.GPU].watts == pytest.approx(90, rel=0.01)
     assert (outcome.at_once, outcome.disturbed) == (4, 0)
     assert outcome.took_seconds <= QUICK.seconds
+
+
+async def test_gpus_that_are_found_at_run_time_count_as_configured_ones() -> None:
+    rig = Rig()
+    device = (await rig.gpu.read()).readings[0].meter.device
+    owner = Owner(rig.clock, device)
+    plan = Plan((ServerPlan("chat", found_gpus=True),), paces={"nvml": Pace(0.1, 1)})
+    server = DoubleServer(rig.machine)
+    rig.readings = Readings("chat", server, [rig.gpu], plan, rig.clock, rig.clock.sleep, [owner])
+    outcome = await rig.run()
+    assert outcome.joules[Given.GPU].per_prefill_token.value == pytest.approx(JOULES.prefill_token, rel=0.03)
+    assert owner.closed
 
 
 async def test_intervals_hold_the_truth_and_are_narrow() -> None:

@@ -24,6 +24,7 @@ from tokwatt.sources.owners import lone, named, processes
 from tokwatt.sources.owners._nvml import ListedGpu, MigInstance, PartOfGpu, part_of
 from tokwatt.sources.owners._pod import PodSelector
 from tokwatt.sources.owners._port import PortOptions
+from tokwatt.sources.owners._proc import Proc
 from tokwatt.sources.owners.dcgm import DcgmOwner, DcgmOwnerOptions
 from tokwatt.sources.owners.kubelet import KubeletOptions, KubeletOwner
 from tokwatt.sources.owners.named import NamedOptions
@@ -113,7 +114,7 @@ class TestProcesses:
             double.set_processes(0, worker)
             double.set_processes(1, server, stranger)
             double.set_processes(2, stranger)
-            found = processes.find(PortOptions(), url_of(port))
+            found = processes.find(PortOptions(), url_of(port), Proc())
             assert devices(found) == [GPU0, GPU1]
             assert found.holds[0].own == {f"process {worker}"}
             assert found.holds[0].others == frozenset()
@@ -125,7 +126,7 @@ class TestProcesses:
         with running(LAUNCHER) as (port, router, shard), running(SERVER) as (_, stranger, _worker):
             double.set_processes(0, shard)
             double.set_processes(1, stranger)
-            found = processes.find(PortOptions(), url_of(port))
+            found = processes.find(PortOptions(), url_of(port), Proc())
             assert devices(found) == [GPU0]
             assert f"process {router} (" in found.how
             assert "and what else" in found.how
@@ -134,14 +135,14 @@ class TestProcesses:
         driver()
         with running(SERVER) as (port, *_):
             pass
-        found = processes.find(PortOptions(), url_of(port))
+        found = processes.find(PortOptions(), url_of(port), Proc())
         assert found.holds is None
         assert found.how == f"no process of this machine listens on port {port}"
 
     def test_a_server_that_computes_on_no_gpu(self, driver):
         driver()
         with running(SERVER) as (port, *_):
-            found = processes.find(PortOptions(port=port), "")
+            found = processes.find(PortOptions(port=port), "", Proc())
         assert found.holds == ()
         assert "none of which computes on a GPU" in found.how
 
@@ -149,7 +150,7 @@ class TestProcesses:
         double = driver()
         with running(SERVER) as (port, *_):
             double.set_processes(0, 2**22 + 1)  # above the kernel's highest PID
-            found = processes.find(PortOptions(), url_of(port))
+            found = processes.find(PortOptions(), url_of(port), Proc())
         assert found.holds is None
         assert "NVML's PIDs are not visible here: set `hostPID: true`" in found.how
 
@@ -157,15 +158,15 @@ class TestProcesses:
         double = driver(gpus=1)
         double.set_code(0, nvml_double.NOT_SUPPORTED, "processes")
         with running(SERVER) as (port, *_):
-            assert processes.find(PortOptions(), url_of(port)).holds is None
-            assert lone.find(PortOptions(), url_of(port)).but == ()
+            assert processes.find(PortOptions(), url_of(port), Proc()).holds is None
+            assert lone.find(PortOptions(), url_of(port), Proc()).but == ()
 
     def test_the_mig_instance_on_which_it_computes(self, driver):
         double = driver(gpus=1)
         double.set_mig(0, 3, 2, 2)
         with running(SERVER) as (port, server, worker), running(SERVER) as (_, stranger, _other):
             double.set_processes(0, mig={worker: 0, server: 0, stranger: 1})
-            found = processes.find(PortOptions(), url_of(port))
+            found = processes.find(PortOptions(), url_of(port), Proc())
         (hold,) = found.holds
         assert (hold.device, hold.mig_slices, hold.others) == (GPU0, 3.0, {f"process {stranger}"})
 
@@ -174,14 +175,14 @@ class TestProcesses:
         with running(SERVER) as (port, server, _):
             double.set_processes(1, server)
             double.set_code(0, nvml_double.LOST)
-            assert devices(processes.find(PortOptions(), url_of(port))) == [GPU1]
+            assert devices(processes.find(PortOptions(), url_of(port), Proc())) == [GPU1]
 
     def test_a_name_that_cannot_be_resolved_and_a_server_without_an_address(self, driver):
         driver()
         with pytest.raises(Unavailable, match=r"port"):
-            processes.find(PortOptions(), "")
+            processes.find(PortOptions(), "", Proc())
         with pytest.raises(Unavailable, match="cannot be resolved"):
-            processes.find(PortOptions(), "http://no-such-host.invalid:1/metrics")
+            processes.find(PortOptions(), "http://no-such-host.invalid:1/metrics", Proc())
 
     async def test_it_is_read_as_a_source(self, driver):
         double = driver(gpus=1)
@@ -200,14 +201,14 @@ class TestTheOnlyServer:
     def test_it_owns_every_gpu_while_nobody_computes(self, driver):
         driver(gpus=2)
         with running(SERVER) as (port, *_):
-            found = lone.find(PortOptions(), url_of(port))
+            found = lone.find(PortOptions(), url_of(port), Proc())
         assert (found.holds, found.but) == ((), ())
 
     def test_it_owns_every_gpu_while_nobody_else_computes(self, driver):
         double = driver(gpus=2)
         with running(SERVER) as (port, _, worker):
             double.set_processes(1, worker)
-            found = lone.find(PortOptions(), url_of(port))
+            found = lone.find(PortOptions(), url_of(port), Proc())
         assert found.but == ()
         assert devices(found) == [GPU1]
 
@@ -216,7 +217,7 @@ class TestTheOnlyServer:
         with running(SERVER) as (port, _, worker), running(SERVER) as (_, stranger, _other):
             double.set_processes(0, worker)
             double.set_processes(1, stranger)
-            found = lone.find(PortOptions(), url_of(port))
+            found = lone.find(PortOptions(), url_of(port), Proc())
         assert devices(found) == [GPU0]
         assert found.but is None
         assert f"left out, because other processes compute there: {GPU1}" in found.how
@@ -225,7 +226,7 @@ class TestTheOnlyServer:
         double = driver(gpus=2)
         double.set_processes(0, 2**22 + 1)
         with running(SERVER) as (port, *_):
-            found = lone.find(PortOptions(), url_of(port))
+            found = lone.find(PortOptions(), url_of(port), Proc())
         assert found.holds is None
         assert "name its GPUs in `gpus`" in found.how
 
@@ -233,13 +234,13 @@ class TestTheOnlyServer:
         def no_binding():
             raise Unavailable("the NVML binding is not installed", where="pynvml")
 
-        found = lone.find(PortOptions(), url_of(1), no_binding)
+        found = lone.find(PortOptions(), url_of(1), Proc(), no_binding)
         assert (found.holds, found.but) == ((), ())
 
     def test_nvml_that_fails_is_no_reason_to_own_anything(self, driver):
         driver().set_init_code(nvml_double.VERSION_MISMATCH)
         with pytest.raises(Unavailable, match="code 18"):
-            lone.find(PortOptions(), url_of(1))
+            lone.find(PortOptions(), url_of(1), Proc())
 
 
 @pytest.fixture
@@ -279,11 +280,11 @@ class TestWhatProcShows:
         procfs(10, 1, "vllm", sockets=[555])
         double.set_processes(0, 10)
         double.set_processes(1, 4242)  # not visible: NVML speaks of another namespace
-        assert processes.find(procfs.options, url_of(8000)).holds is None
-        assert lone.find(procfs.options, url_of(8000)).holds is None
+        assert processes.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root)).holds is None
+        assert lone.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root)).holds is None
         procfs(11, 10, "worker", files=["/dev/nvidia0"])
         double.set_processes(0, 11)
-        assert devices(processes.find(procfs.options, url_of(8000))) == [GPU0]
+        assert devices(processes.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root))) == [GPU0]
 
     def test_a_listener_whose_files_are_hidden_is_told_by_its_user(self, driver, procfs):
         """As for an exporter with an account of its own."""
@@ -292,19 +293,19 @@ class TestWhatProcShows:
         procfs(10, 1, "vllm", uid=1000)
         procfs(20, 1, "training", uid=2000)
         double.set_processes(0, 10)
-        found = lone.find(procfs.options, url_of(8000))
+        found = lone.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root))
         assert devices(found) == [GPU0]
         assert "CAP_SYS_PTRACE" in found.how
         assert found.but == ()
         double.set_processes(1, 20)
-        assert lone.find(procfs.options, url_of(8000)).but is None
-        assert processes.find(procfs.options, url_of(8000)).holds is None
+        assert lone.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root)).but is None
+        assert processes.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root)).holds is None
 
     def test_a_proxy_in_front_of_the_container(self, driver, procfs):
         driver()
         procfs.listen(8000, 555)
         procfs(10, 1, "docker-proxy", sockets=[555])
-        found = processes.find(procfs.options, url_of(8000))
+        found = processes.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root))
         assert found.holds is None
         assert "forwarded by 10 (docker-proxy)" in found.how
 
@@ -318,7 +319,7 @@ class TestWhatProcShows:
         procfs(10, 5, "server", sockets=[555])
         procfs(11, 5, "neighbour")
         double.set_processes(0, 11)
-        assert processes.find(procfs.options, url_of(8000)).holds == ()
+        assert processes.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root)).holds == ()
 
     def test_names_with_parentheses_and_the_mps_server(self, driver, procfs):
         double = driver(gpus=1)
@@ -327,7 +328,7 @@ class TestWhatProcShows:
         procfs(11, 10, "w) S 1 (", files=["/dev/nvidia0"])
         procfs(30, 1, "nvidia-cuda-mps-server")
         double.set_processes(0, 11, 30)
-        (hold,) = processes.find(procfs.options, url_of(8000)).holds
+        (hold,) = processes.find(procfs.options, url_of(8000), Proc(procfs.options.proc_root)).holds
         assert hold.others == frozenset()
 
 

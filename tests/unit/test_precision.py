@@ -104,6 +104,9 @@ def test_a_sensor_record_states_its_accuracy_and_its_step(accuracy, exponent, ra
     ("sensor", "expected"),
     [
         ({"Accuracy": 2}, Precision(0.02, resolution_watts=0.1, renewed_every_seconds=1.0)),
+        ({"SensingInterval": "PT0.5S"}, Precision(0.05, resolution_watts=0.1, renewed_every_seconds=0.5)),
+        ({"SensingInterval": "PT1M5S"}, Precision(0.05, resolution_watts=0.1, renewed_every_seconds=65.0)),
+        ({"SensingInterval": "often"}, Precision(0.05, resolution_watts=0.1, renewed_every_seconds=1.0)),
         ({"Accuracy": 0}, Precision(0.05, resolution_watts=0.1, renewed_every_seconds=1.0)),
         ({}, Precision(0.05, resolution_watts=0.1, renewed_every_seconds=1.0)),
     ],

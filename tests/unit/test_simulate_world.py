@@ -51,6 +51,7 @@ async def test_demo_fleet_answers_as_its_engines_do(http):
             ("sim-chat", "vllm", 1),
             ("sim-code", "vllm", 4),
             ("sim-edge", "llamacpp", 1),
+            ("sim-guard", "vllm", 1),
         ]
         assert len(world.gpus) == 8
         assert all(gpu.uuid.startswith("GPU-51d00000-") and "(simulated)" in gpu.name for gpu in world.gpus)

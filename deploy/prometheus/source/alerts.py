@@ -23,6 +23,7 @@ def alert_groups(settings: Settings) -> tuple[Group, ...]:
                 _token_source_down(settings),
                 _meter_down(settings),
                 _price_source_down(settings),
+                _meter_contradicts(settings),
                 _never_ready(settings),
                 _missing_series(settings),
                 _coverage_low(settings),
@@ -147,6 +148,22 @@ def _price_source_down(settings: Settings) -> Alert:
         "{{ $value | humanizeDuration }} ago. The last price holds for hold_seconds (an hour where nothing is set); "
         "after that its dollars are not counted and tokens per dollar are absent.",
         "A file or a series that a price is read from gave one before and does not.",
+    )
+
+
+def _meter_contradicts(settings: Settings) -> Alert:
+    series = "tokwatt_meter_counter_to_power_ratio"
+    return Alert(
+        "TokwattMeterContradictsItself",
+        f"{series} < 0.8 or {series} > 1.25",
+        settings.contradiction_for_seconds,
+        WARNING,
+        MEASUREMENT,
+        "The energy counter and the power of {{ $labels.device }} disagree",
+        "Of device {{ $labels.device }} of {{ $labels.source }}, read by {{ $labels.instance }}" + IN + ", the energy "
+        'counter gives {{ $value | printf "%.2f" }} times what its own power readings add up to. One of the two is '
+        "wrong, and tokens per joule with it.",
+        "A hardware energy counter and the power read beside it are more than a fifth apart.",
     )
 
 

@@ -33,6 +33,9 @@ class Settings:
     down_for_seconds: float = setting(5 * MINUTE, "an exporter or a source does not answer", scales=True)
     never_ready_for_seconds: float = setting(10 * MINUTE, "a source has not answered once", scales=True)
     missing_series_for_seconds: float = setting(15 * MINUTE, "a server lacks an expected series", scales=True)
+    contradiction_for_seconds: float = setting(
+        30 * MINUTE, "an energy counter and the power beside it disagree", scales=True
+    )
     coverage_for_seconds: float = setting(15 * MINUTE, "coverage below the minimum", scales=True)
     reload_for_seconds: float = setting(5 * MINUTE, "the last reload failed", scales=True)
     resets_count: float = setting(3, "counter resets of one source within reset_window that are a storm")

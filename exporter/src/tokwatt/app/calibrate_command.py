@@ -133,11 +133,12 @@ async def _calibrate(options: argparse.Namespace, limits: Limits, load: Load) ->
 
 
 def readings_of(setup: Setup, server: str, workshop: Workshop) -> Readings:
-    """Build the sources of one server and of every meter, under the configuration's own rules of ownership."""
+    """Build the sources of one server, of its GPUs and of every meter, under the configuration's rules of ownership."""
     tokens = setup.tokens[server].build()
     power = [entry.build() for entry in setup.power.values()]
+    owners = [entry.build() for entry in setup.owners.values()]
     plan = plan_of(setup.config, [tokens], power)
-    return Readings(server, tokens, power, plan, workshop.clock, asyncio.sleep)
+    return Readings(server, tokens, power, plan, workshop.clock, asyncio.sleep, owners)
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tokwatt.economics.books import Books
 from tokwatt.economics.plan import Plan
 from tokwatt.ledger.ledger import DeviceKey, Ledger
-from tokwatt.readings import Clock, PowerSource, ServerReading, SourceError, TokenSource
+from tokwatt.readings import Clock, OwnerSource, PowerSource, ServerReading, SourceError, TokenSource
 from tokwatt.snapshot import Given
 
 FAST_SECONDS = 0.1  # between reads of meters that the exporter reads with the tick
@@ -45,17 +45,25 @@ class Readings:
     """One server and the meters around it. `start()` begins to read the meters."""
 
     def __init__(
-        self, server: str, tokens: TokenSource, power: Sequence[PowerSource], plan: Plan, clock: Clock, sleep: Sleep
+        self,
+        server: str,
+        tokens: TokenSource,
+        power: Sequence[PowerSource],
+        plan: Plan,
+        clock: Clock,
+        sleep: Sleep,
+        owners: Sequence[OwnerSource] = (),
     ) -> None:
         self._server = server
         self._tokens = tokens
         self._power = power
+        self._owners = owners
         self._clock = clock
         self._sleep = sleep
         paces = {name: replace(pace, period_seconds=max(1.0, pace.period_seconds)) for name, pace in plan.paces.items()}
         self._books = Books(replace(plan, paces=paces), Ledger())
         self._readers: list[asyncio.Task[None]] = []
-        self.troubles: dict[str, str] = {}  # by meter: the last failure
+        self.troubles: dict[str, str] = {}  # by meter or owner source: the last failure
 
     @property
     def settle_seconds(self) -> float:
@@ -72,8 +80,9 @@ class Readings:
         return [key for given in Given for key in self._books.attribution.keys(self._server, given)]
 
     def start(self) -> None:
-        """Begin to read the meters."""
+        """Begin to read the meters, and to look for the servers' GPUs."""
         self._readers = [asyncio.create_task(self._read_on(source)) for source in self._power]
+        self._readers += [asyncio.create_task(self._look_on(owner)) for owner in self._owners]
 
     async def aclose(self) -> None:
         """Stop reading and close every source."""
@@ -83,6 +92,8 @@ class Readings:
         await self._tokens.aclose()
         for source in self._power:
             await source.aclose()
+        for owner in self._owners:
+            await owner.aclose()
 
     async def _read_on(self, source: PowerSource) -> None:
         pause = source.period_seconds or FAST_SECONDS
@@ -99,6 +110,19 @@ class Readings:
             except TimeoutError:
                 self.troubles[source.name] = f"no answer within {2 * source.timeout_seconds:g} s"
             await self._sleep(pause)
+
+    async def _look_on(self, owner: OwnerSource) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(2 * owner.timeout_seconds):
+                    reading = await owner.read()
+                self._books.take_owners(reading)
+                self.troubles.pop(owner.name, None)
+            except SourceError as error:
+                self.troubles[owner.name] = str(error)
+            except TimeoutError:
+                self.troubles[owner.name] = f"no answer within {2 * owner.timeout_seconds:g} s"
+            await self._sleep(owner.period_seconds)
 
     def _settle(self) -> None:
         """Divide what was measured by the rules of ownership; nothing is booked, so that no history is dropped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from tokwatt.app.build import Workshop
@@ -19,9 +19,11 @@ from tokwatt.config import (
     ListenAddress,
     Prices,
     ResponseConfig,
+    Role,
     ServerConfig,
 )
 from tokwatt.readings import PowerSource, SourceContext
+from tokwatt.simulate.fleet import CHAT, GUARDRAIL
 from tokwatt.simulate.world import World
 from tokwatt.sources.power._bmc import BmcSession
 from tokwatt.sources.power._nvml_binding import NvmlBinding
@@ -34,7 +36,7 @@ DEMO_PRICES = Prices(
 NVML_NAME = "sim-nvml"
 BMC_PERIOD_SECONDS = 2.0
 SIMULATED_GREETING = (
-    "tokwatt demo: everything is SIMULATED (3 inference servers, 8 GPUs, 1 BMC; a day of load in ten minutes)"
+    "tokwatt demo: everything is SIMULATED (4 inference servers, 8 GPUs, 1 BMC; a day of load in ten minutes)"
 )
 REAL_GREETING = "tokwatt demo: REAL tokens of a llama.cpp server on this CPU; its power and the BMC are SIMULATED"
 
@@ -71,9 +73,16 @@ def demo_setup(
 ) -> Setup:
     """Describe a started world as a setup: the scraper's and the meters' own code, simulated counterparts."""
     servers = tuple(
-        ServerConfig(name=server.name, url=server.url, gpus=GpuSelection(devices=server.gpus))
+        ServerConfig(
+            name=server.name,
+            url=server.url,
+            gpus=GpuSelection(devices=server.gpus),
+            role=Role.SUPPORT if server.name == GUARDRAIL else Role.BOTH,
+        )
         for server in world.servers
     )
+
+    names = {server.name for server in servers}
 
     def nvml() -> PowerSource:
         context = SourceContext(NVML_NAME, workshop.clock, simulated=True)
@@ -91,7 +100,7 @@ def demo_setup(
             servers=servers,
             meters=(),
             prices=DEMO_PRICES,
-            responses=tuple(ResponseConfig(server.name, 1.2, 150, 0.000002) for server in servers),
+            responses=tuple(_response(server.name, names) for server in servers if server.role is not Role.SUPPORT),
             window_seconds=window_seconds,
         ),
         tokens={server.name: _token_entry(server, workshop) for server in servers},
@@ -102,6 +111,13 @@ def demo_setup(
         simulated_servers=frozenset(server.name for server in servers) if simulated_servers else frozenset(),
         simulated=True,
     )
+
+
+def _response(server: str, names: Collection[str]) -> ResponseConfig:
+    """Support is measured where the fleet has a guardrail for a server, and configured for the others."""
+    if server == CHAT and GUARDRAIL in names:
+        return ResponseConfig(server, attempts=1.2, support=(GUARDRAIL,))
+    return ResponseConfig(server, 1.2, 150, 0.000002)
 
 
 def _token_entry(server: ServerConfig, workshop: Workshop) -> TokenEntry:

@@ -173,7 +173,7 @@ class Measurement:
 
         def per_response(start_seconds: float, end_seconds: float, sums: Mapping[str, Sums]) -> PerResponse | None:
             window = WindowSums(start_seconds, end_seconds, start_seconds, end_seconds, {})
-            return self.books.responses.of(Measured(server.name, window, sums))
+            return self.books.responses.per_response(Measured(server.name, window, sums))
 
         terms = Terms(
             self.books.plan.min_coverage, per_response, recorder.shares if self._splits(server.name) else None

@@ -26,16 +26,14 @@ from tokwatt.config.schema import (
     OWNER_PREFIX,
     RESERVED_LABELS,
     Config,
-    GpuRule,
     GpuSearch,
     GpuSelection,
     MeterConfig,
-    RestRule,
     Role,
     ServerConfig,
-    SharingConfig,
     TokenOrigin,
 )
+from tokwatt.config.sharing import GpuRule, RestRule, SharingConfig
 
 __all__ = [
     "DEFAULT_PORT",

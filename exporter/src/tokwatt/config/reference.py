@@ -35,8 +35,8 @@ from tokwatt.config.schema import (
     MeterHeader,
     PhaseConfig,
     ServerConfig,
-    SharingConfig,
 )
+from tokwatt.config.sharing import SharingConfig
 from tokwatt.config.web import TlsConfig, WebConfig
 from tokwatt.readings import OwnerSourceSpec, PowerSourceSpec
 

@@ -32,11 +32,11 @@ GIVEN_OF: Mapping[Boundary, Given] = {
     Boundary.HOST: Given.HOST,
     Boundary.OUTLET: Given.FACILITY,
 }
-BOUNDARY_OF: Mapping[Given, Boundary] = {given: boundary for boundary, given in GIVEN_OF.items()}
 MOST_EPOCHS = 32  # a device that is not read for long must not keep every change of owner since
 
 # server, boundary, the segment that holds the piece, its joules, and where in time they lie
 Deliver = Callable[[str, Given, Segment, Joules, Stretch], None]
+Keys = Mapping[str, tuple[DeviceKey, ...]]  # devices by server
 SegmentsOf = Callable[[str], Segments]  # of a server: how its time is classified, as far as that is known
 
 
@@ -70,6 +70,9 @@ class Attribution:
         self._tokens = TokenLines()
         self._since: dict[tuple[str, DeviceKey], float] = {}  # since when a server has owned a whole device
         self._epochs = [Epoch(-math.inf, Ownership())]
+        self._gpu_keys: Keys = {}  # asked for many times a tick
+        self._host_keys: Keys = {}
+        self._outlet_keys: Keys = {}
         self.devices: dict[DeviceKey, DeviceTotal] = {}
         self.claim(plan)
 
@@ -122,6 +125,9 @@ class Attribution:
                 self.devices[key] = DeviceTotal(curve.line.start_seconds)
         epoch = self._epochs[-1]
         epoch.ownership = self._resolved()
+        self._gpu_keys = _keys(Boundary.GPU, epoch.ownership.gpus)
+        self._host_keys = _keys(Boundary.HOST, epoch.ownership.hosts)
+        self._outlet_keys = _keys(Boundary.OUTLET, epoch.ownership.outlets)
         starts = {key: max(epoch.from_seconds, total.frontier_seconds) for key, total in self.devices.items()}
         self._remember_since(epoch)
         curves, rest = self._ledger.curves, self._plan.sharing.rest
@@ -139,12 +145,9 @@ class Attribution:
 
     def keys(self, server: str, boundary: Given) -> tuple[DeviceKey, ...]:
         """Devices whose energy a server is given at a boundary."""
-        owned = {
-            Given.GPU: self.ownership.gpus,
-            Given.HOST: self.ownership.hosts,
-            Given.FACILITY: self.ownership.outlets,
-        }[boundary]
-        return tuple((BOUNDARY_OF[boundary], device) for device in owned.get(server, ()))
+        if boundary is Given.GPU:
+            return self._gpu_keys.get(server, ())
+        return (self._host_keys if boundary is Given.HOST else self._outlet_keys).get(server, ())
 
     def gpus_in(self, host: str) -> tuple[str, ...]:
         """GPUs inside a host: all of them where there is one host meter.
@@ -339,3 +342,7 @@ class Attribution:
                 for line in split.lines.values() if split else ():
                     line.forget_before(upto)
         self._tokens.forget_before(min([at_seconds, *(total.frontier_seconds for total in self.devices.values())]))
+
+
+def _keys(boundary: Boundary, owned: Mapping[str, tuple[str, ...]]) -> Keys:
+    return {server: tuple((boundary, device) for device in devices) for server, devices in owned.items()}

@@ -104,6 +104,7 @@ class Books:
     def take_owners(self, reading: OwnersReading) -> None:
         """Take over which GPUs servers were found to compute on."""
         self.attribution.take_owners(reading)
+        self._count_gpus(max(reading.at_seconds, self._settled_seconds))
 
     def settle(self, now_seconds: float, down: frozenset[str] = frozenset()) -> None:
         """Book everything that readings have made final. `down`: power sources that do not answer at present."""

@@ -7,7 +7,7 @@ price that must be renewed ends at a known instant. A step never changes what li
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -69,6 +69,9 @@ def pieces(
     lines: Sequence[PriceLine], start_seconds: float, end_seconds: float
 ) -> Iterator[tuple[float, float, tuple[float | None, ...]]]:
     """Cut a stretch of time where any of the prices changes: start, end and the prices in force of each piece."""
-    inside: Iterable[float] = sorted({at for line in lines for at in line.steps_inside(start_seconds, end_seconds)})
-    for start, end in pairwise([start_seconds, *inside, end_seconds]):
+    inside = [at for line in lines for at in line.steps_inside(start_seconds, end_seconds)]
+    if not inside:  # as nearly always
+        yield start_seconds, end_seconds, tuple(line.at(start_seconds) for line in lines)
+        return
+    for start, end in pairwise([start_seconds, *sorted(set(inside)), end_seconds]):
         yield start, end, tuple(line.at(start) for line in lines)

@@ -79,17 +79,17 @@ class ResponseBook:
         if curve is not None:
             curve.line.forget_before(point.at_seconds - (WIDEST_WINDOWS + 1) * self.plan.window_seconds)
 
-    def per_response(self, name: str, window: WindowSums, tallies: Mapping[str, Tally]) -> PerResponse | None:
+    def of_window(self, name: str, window: WindowSums, trusted: Mapping[str, Tally]) -> PerResponse | None:
         """Cost and energy per meaningful response of a server; None where no entry asks for them.
 
-        `tallies`: those of the window that cover enough of it.
+        `trusted`: the tallies of the window that cover enough of it.
         """
         if name not in self._plans:
             return None
-        return self.of(Measured(name, window, {key: summed(tally) for key, tally in tallies.items()}))
+        return self.per_response(Measured(name, window, {key: summed(tally) for key, tally in trusted.items()}))
 
-    def of(self, measured: Measured) -> PerResponse | None:
-        """Return the same of what was measured in any stretch of time."""
+    def per_response(self, measured: Measured) -> PerResponse | None:
+        """Cost and energy per meaningful response of a server; None where no entry asks for them."""
         response = self._plans.get(measured.name)
         if response is None:
             return None

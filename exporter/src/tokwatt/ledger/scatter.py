@@ -8,7 +8,6 @@ random walk) 1/2, a smooth one less.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,10 +75,7 @@ class Scatter:
     def stray_joules(self, part: float, seconds: float, change_watts: float) -> float:
         """Standard deviation of the energy from a straight line, at a part (0 to 1) between two readings.
 
-        `change_watts` is the change of mean power to the neighbouring intervals. A power that wanders strays by
-        0.15 x change x seconds in the middle and little near the ends, one that forgets itself by 0.35 (a Brownian
-        bridge).
+        `change_watts` is the change of mean power to the neighbouring intervals. In the middle a power that wanders
+        strays by 0.15 x change x seconds, one that forgets itself by 0.35 (a Brownian bridge), near the ends by little.
         """
-        inside = max(0.0, part * (1 - part))
-        wandering, forgetting = 0.6 * inside, math.sqrt(inside / 2)
-        return change_watts * seconds * (wandering + self.forgetful * (forgetting - wandering))
+        return (0.15 + 0.2 * self.forgetful) * 4 * max(0.0, part * (1 - part)) * change_watts * seconds

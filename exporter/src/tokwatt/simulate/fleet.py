@@ -12,6 +12,8 @@ from tokwatt.simulate.load import Day, DayShape, Load, Mix
 from tokwatt.simulate.machines import LLAMA_8B_ON_H100, LLAMA_70B_ON_4_H100, LLAMACPP_3B_ON_H100, Machine
 from tokwatt.simulate.servers import LLAMACPP, VLLM
 
+CHAT, GUARDRAIL = "sim-chat", "sim-guard"
+
 MakeLoad = Callable[[float, int], Load]  # (start instant, seed)
 
 
@@ -46,6 +48,11 @@ CODE_DAY = DayShape(
         Mix(6000, 300, hours=NIGHTLY),
     ),
 )
+# a guardrail reads each chat answer once and says a few tokens: the hours are those of chat
+GUARD_DAY = DayShape(
+    hours=((0.0, 3.0), (4.0, 1.2), (7.0, 4.0), (9.5, 11.0), (12.5, 9.0), (15.0, 11.0), (20.0, 14.0), (22.5, 6.0)),
+    mixes=(Mix(600, 6, spread=0.3, cached_ratio=0.3),),
+)
 EDGE_DAY = DayShape(
     hours=((0.0, 0.2), (5.0, 0.05), (7.5, 2.5), (12.0, 4.0), (17.5, 6.0), (22.0, 1.0)),
     mixes=(Mix(140, 60, cached_ratio=0.3), Mix(600, 150, cached_ratio=0.1, hours=((0.0, 0.1), (12.0, 0.5)))),
@@ -60,9 +67,10 @@ def over_a_day(shape: DayShape, day_seconds: float) -> MakeLoad:
 
 
 def demo_fleet(day_seconds: float = 600.0) -> tuple[ServerPlan, ...]:
-    """Return the demo's three servers on six GPUs."""
+    """Return the demo's four servers on seven GPUs; the last one is the guardrail of the first."""
     return (
-        ServerPlan("sim-chat", VLLM, "sim/llama-3.1-8b", LLAMA_8B_ON_H100, over_a_day(CHAT_DAY, day_seconds)),
+        ServerPlan(CHAT, VLLM, "sim/llama-3.1-8b", LLAMA_8B_ON_H100, over_a_day(CHAT_DAY, day_seconds)),
         ServerPlan("sim-code", VLLM, "sim/llama-3.3-70b", LLAMA_70B_ON_4_H100, over_a_day(CODE_DAY, day_seconds)),
         ServerPlan("sim-edge", LLAMACPP, "sim/llama-3.2-3b-q4", LLAMACPP_3B_ON_H100, over_a_day(EDGE_DAY, day_seconds)),
+        ServerPlan(GUARDRAIL, VLLM, "sim/llama-guard-3-8b", LLAMA_8B_ON_H100, over_a_day(GUARD_DAY, day_seconds)),
     )

@@ -48,7 +48,7 @@ class World:
         clock: Clock = time.monotonic,
         unix_clock: Callable[[], float] = time.time,
         sleep: Sleep = asyncio.sleep,
-        spare_gpus: int = 2,
+        spare_gpus: int = 1,
         host: HostModel | None = None,
         faults: tuple[Fault, ...] = (),
         sensor_gain: dict[str, float] | None = None,

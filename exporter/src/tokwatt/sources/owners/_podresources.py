@@ -1,7 +1,7 @@
 """The kubelet's PodResources messages, built at run time from their numbers.
 
 Source: kubernetes/kubelet pkg/apis/podresources/v1/api.proto. Only the fields that are read; protobuf skips others.
-Generated code would tie tokwatt to one version of the protobuf runtime (ADR 11).
+Generated code would tie tokwatt to one version of the protobuf runtime (ADR 13).
 """
 
 from __future__ import annotations

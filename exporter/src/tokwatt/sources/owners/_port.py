@@ -7,7 +7,7 @@ else their parent started counts too (TGI's shards), if it is a launcher in the 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from yarl import URL
 
 from tokwatt.readings import GpuHold, Unavailable
 from tokwatt.sources.owners._nvml import ListedGpu, list_gpus
-from tokwatt.sources.owners._proc import Listener, Proc, Process, tree
+from tokwatt.sources.owners._proc import Listener, Proc, Process
 from tokwatt.sources.power._nvml_binding import load_binding
 
 # Processes that start things that have nothing to do with each other.
@@ -52,7 +52,7 @@ class Look:
     """One look at the node: its GPUs, and which processes are the server's."""
 
     gpus: tuple[ListedGpu, ...]
-    own: frozenset[int]  # PIDs of the server; empty where they are not known
+    own: frozenset[int] | None  # PIDs of the server that compute on a GPU; None: not known
     visible: frozenset[int]  # PIDs of NVML that this procfs shows
     neutral: frozenset[int]  # PIDs that are nobody's: MPS servers
     how: str  # which processes are the server's, or why that is not known
@@ -78,12 +78,13 @@ class Look:
 
 
 def _hold(gpu: ListedGpu, look: Look) -> GpuHold | None:
-    mine = [process for process in gpu.processes or () if process.pid in look.own]
+    own = look.own or frozenset()
+    mine = [process for process in gpu.processes or () if process.pid in own]
     if not mine:
         return None
     instances = {process.instance for process in mine}
     slices = [instance.slices for instance in instances if instance is not None and instance.slices is not None]
-    others = {process.pid for process in gpu.processes or ()} - look.own - look.neutral
+    others = {process.pid for process in gpu.processes or ()} - own - look.neutral
     return GpuHold(
         gpu.uuid,
         sum(slices) if slices and None not in instances else None,
@@ -92,23 +93,22 @@ def _hold(gpu: ListedGpu, look: Look) -> GpuHold | None:
     )
 
 
-def look(options: PortOptions, url: str, load: Callable[[], Any] = load_binding) -> Look:
+def look(options: PortOptions, url: str, proc: Proc, load: Callable[[], Any] = load_binding) -> Look:
     """Look at GPUs and processes. Raises SourceError where NVML or the processes cannot be seen."""
     gpus = list_gpus(load)
-    proc = Proc(options.proc_root)
-    processes = proc.processes()
     listed = frozenset(process.pid for gpu in gpus for process in gpu.processes or ())
-    visible = listed & processes.keys()
+    shown = {pid: process for pid in listed if (process := proc.process(pid)) is not None}
+    visible = frozenset(shown)
     if listed - visible and not proc.in_initial_namespace():
         # PIDs of two namespaces may be equal by chance: believe only what has a GPU open
         visible = frozenset(pid for pid in visible if proc.holds_gpu(pid))
-    neutral = frozenset(pid for pid in visible if processes[pid].name.startswith(_MPS))
+    neutral = frozenset(pid for pid in visible if shown[pid].name.startswith(_MPS))
     if listed and not visible:
         why = "NVML's PIDs are not visible here: set `hostPID: true`, or mount the host's /proc at `proc_root`"
-        return Look(gpus, frozenset(), visible, neutral, why)
+        return Look(gpus, None, visible, neutral, why)
     port, address = _target(options, url)
-    own, how = _own(proc.listener(port, address), port, visible - neutral, processes, proc)
-    return Look(gpus, own - (listed - visible), visible, neutral, how)
+    own, how = _own(proc.listener(port, address), port, visible - neutral, proc)
+    return Look(gpus, own, visible, neutral, how)
 
 
 def _target(options: PortOptions, url: str) -> tuple[int, str]:
@@ -123,51 +123,40 @@ def _target(options: PortOptions, url: str) -> tuple[int, str]:
         raise Unavailable(f"the name {host} cannot be resolved: {error}", where="gpus") from error
 
 
-def _own(
-    listener: Listener, port: int, computing: frozenset[int], processes: dict[int, Process], proc: Proc
-) -> tuple[frozenset[int], str]:
-    """Return the server's processes and how they were found, or none and why not."""
+def _own(listener: Listener, port: int, computing: frozenset[int], proc: Proc) -> tuple[frozenset[int] | None, str]:
+    """Return which computing processes are the server's and how they were found, or None and why that is not known."""
     if not listener.inodes:
-        return frozenset(), f"no process of this machine listens on port {port}"
+        return None, f"no process of this machine listens on port {port}"
     if not listener.pids:
-        return frozenset(), (
+        return None, (
             f"the process that listens on port {port} is not visible: run tokwatt as its user or with CAP_SYS_PTRACE; "
             "in a pod set `shareProcessNamespace: true`"
         )
-    named = ", ".join(f"{pid} ({processes[pid].name})" for pid in sorted(listener.pids) if pid in processes)
-    family = tree(listener.pids, processes)
-    if family & computing:
+    holders = [process for pid in sorted(listener.pids) if (process := proc.process(pid)) is not None]
+    named = ", ".join(f"{process.pid} ({process.name})" for process in holders)
+    ancestry = {pid: proc.ancestry(pid) for pid in computing}
+    family = frozenset(pid for pid, chain in ancestry.items() if listener.pids & set(chain))
+    if family:
         return family, f"port {port}: process {named} and its descendants"
-    if any(processes[pid].name in _PROXIES for pid in listener.pids if pid in processes):
-        return (
-            frozenset(),
-            f"port {port} is forwarded by {named}: give the url of the container itself, or name the GPUs",
-        )
-    return _relatives(listener.pids, family, computing, processes, proc, f"port {port}: process {named}")
+    if any(process.name in _PROXIES for process in holders):
+        return None, f"port {port} is forwarded by {named}: give the url of the container itself, or name the GPUs"
+    launcher = _launcher(holders, proc)
+    started = frozenset(pid for pid, chain in ancestry.items() if launcher is not None and launcher.pid in chain)
+    if launcher is not None and started:
+        return started, f"port {port}: process {named} and what else {launcher.pid} ({launcher.name}) started"
+    return frozenset(), f"port {port}: process {named} and its descendants, none of which computes on a GPU"
 
 
-def _relatives(
-    roots: frozenset[int],
-    family: frozenset[int],
-    computing: frozenset[int],
-    processes: dict[int, Process],
-    proc: Proc,
-    named: str,
-) -> tuple[frozenset[int], str]:
-    """Look beside the process that listens: at what else its launcher started, if that is one (TGI, mpirun)."""
-    pid = min(roots)
-    parent = processes.get(processes[pid].parent) if pid in processes else None
-    if parent is None or parent.pid <= 1 or parent.name in _STARTERS or proc.cgroup(parent.pid) != proc.cgroup(pid):
-        return family, f"{named} and its descendants, none of which computes on a GPU"
-    relatives = tree(frozenset({parent.pid}), processes)
-    if not relatives & computing:
-        return family, f"{named} and its descendants, none of which computes on a GPU"
-    return relatives, f"{named} and what else {parent.pid} ({parent.name}) started"
+def _launcher(holders: Sequence[Process], proc: Proc) -> Process | None:
+    """Return what started the process that listens, if it starts nothing but parts of one server (TGI, mpirun)."""
+    parent = proc.process(holders[0].parent) if holders else None
+    if parent is None or parent.pid <= 1 or parent.name in _STARTERS:
+        return None
+    return parent if proc.cgroup(parent.pid) == proc.cgroup(holders[0].pid) else None
 
 
-def others_by_user(view: Look, options: PortOptions, url: str) -> frozenset[int]:
+def by_user(view: Look, options: PortOptions, url: str, proc: Proc) -> frozenset[int]:
     """Return the processes on GPUs that run as the user whose socket listens on the port."""
-    proc = Proc(options.proc_root)
     port, address = _target(options, url)
     users = proc.listener(port, address).uids
     return frozenset(pid for pid in view.visible - view.neutral if proc.user(pid) in users)

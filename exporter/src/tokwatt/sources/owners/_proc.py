@@ -36,27 +36,45 @@ class Listener:
 
 
 class Proc:
-    """One procfs."""
+    """One procfs. Remembers who held the sockets at the last look: to look through all processes is not cheap."""
 
     def __init__(self, root: str = "/proc") -> None:
         self.root = Path(root)
+        self._holders: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())  # inodes and their PIDs
 
-    def processes(self) -> dict[int, Process]:
-        """Every process by PID."""
-        found: dict[int, Process] = {}
-        for pid in self._pids():
-            match = _STAT.match(self._text(pid, "stat"))
-            if match:
-                found[pid] = Process(pid, int(match[3]), match[2])
-        return found
+    def process(self, pid: int) -> Process | None:
+        """A process by PID; None where this procfs shows none."""
+        match = _STAT.match(self._text(pid, "stat"))
+        return Process(pid, int(match[3]), match[2]) if match else None
+
+    def ancestry(self, pid: int) -> tuple[int, ...]:
+        """A process and its ancestors, nearest first."""
+        chain: list[int] = []
+        while pid > 0 and pid not in chain:
+            process = self.process(pid)
+            if process is None:
+                break
+            chain.append(pid)
+            pid = process.parent
+        return tuple(chain)
 
     def listener(self, port: int, address: str) -> Listener:
         """Who listens on `port` of `address`: of this network namespace, or of the one that the address belongs to."""
         sockets: dict[int, int] = {}
         for netns in self._namespaces(address):
             sockets |= self._listening(netns, port)
-        pids = frozenset(pid for pid in self._pids() if sockets and sockets.keys() & self._socket_inodes(pid))
-        return Listener(frozenset(sockets), frozenset(sockets.values()), pids)
+        inodes = frozenset(sockets)
+        return Listener(inodes, frozenset(sockets.values()), self._pids_of(inodes))
+
+    def _pids_of(self, inodes: frozenset[int]) -> frozenset[int]:
+        if not inodes:
+            return frozenset()
+        known_inodes, known = self._holders
+        if inodes == known_inodes and known and all(inodes & self._socket_inodes(pid) for pid in known):
+            return known
+        pids = frozenset(pid for pid in self._pids() if inodes & self._socket_inodes(pid))
+        self._holders = (inodes, pids)
+        return pids
 
     def user(self, pid: int) -> int | None:
         """Real user of a process."""
@@ -95,9 +113,11 @@ class Proc:
         if address in ("localhost", "::1") or address.startswith("127."):
             yield "self"
             return
+        if address in _LOCAL.findall(self._text("self", "net/fib_trie")):
+            yield "self"
+            return
         seen: set[str] = set()
-        candidates: list[int | str] = ["self", *self._pids()]
-        for pid in candidates:
+        for pid in self._pids():
             try:
                 namespace = str((self.root / str(pid) / "ns/net").readlink())
             except OSError:
@@ -133,18 +153,3 @@ class Proc:
                 yield os.readlink(f"{folder}/{name}")  # noqa: PTH115 - as above
             except OSError:
                 continue
-
-
-def tree(roots: frozenset[int], processes: dict[int, Process]) -> frozenset[int]:
-    """`roots` and all their descendants."""
-    children: dict[int, list[int]] = {}
-    for process in processes.values():
-        children.setdefault(process.parent, []).append(process.pid)
-    found: set[int] = set()
-    waiting = [pid for pid in roots if pid in processes]
-    while waiting:
-        pid = waiting.pop()
-        if pid not in found:
-            found.add(pid)
-            waiting += children.get(pid, [])
-    return frozenset(found)

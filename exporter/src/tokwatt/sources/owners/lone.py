@@ -13,14 +13,15 @@ from typing import Any
 from tokwatt.readings import OwnerContext, OwnerSourceSpec, ServerGpus
 from tokwatt.sources.owners._blocking import BlockingOwner
 from tokwatt.sources.owners._nvml import NoNvml
-from tokwatt.sources.owners._port import PortOptions, look, others_by_user
+from tokwatt.sources.owners._port import PortOptions, by_user, look
+from tokwatt.sources.owners._proc import Proc
 from tokwatt.sources.power._nvml_binding import load_binding
 
 
-def find(options: PortOptions, url: str, load: Callable[[], Any] = load_binding) -> ServerGpus:
+def find(options: PortOptions, url: str, proc: Proc, load: Callable[[], Any] = load_binding) -> ServerGpus:
     """Look once. Without NVML there is no process to tell apart. Raises SourceError where NVML fails."""
     try:
-        view = look(options, url, load)
+        view = look(options, url, proc, load)
     except NoNvml as error:
         return ServerGpus(
             (), f"the only server owns every GPU that is measured; processes were not looked at: {error}", ()
@@ -30,10 +31,11 @@ def find(options: PortOptions, url: str, load: Callable[[], Any] = load_binding)
     if not any(gpu.processes for gpu in view.gpus):
         return ServerGpus((), "the only server owns every GPU; no process computes on one now", ())
     how = view.how
-    if not view.own:
-        view = replace(view, own=others_by_user(view, options, url))
+    if view.own is None:
+        same_user = by_user(view, options, url, proc)
+        view = replace(view, own=same_user or None)
         how = f"{how}; told by the user of the port and of the processes on GPUs"
-    if not view.own:
+    if view.own is None:
         return ServerGpus(None, f"other processes may compute on GPUs here ({view.how}): name its GPUs in `gpus`")
     strangers = view.strangers()
     if not strangers:
@@ -46,8 +48,9 @@ def open_lone(options: object, context: OwnerContext, load: Callable[[], Any] = 
     """Build the source. `load` replaces the NVML binding."""
     if not isinstance(options, PortOptions):
         raise TypeError(f"lone needs PortOptions, not {type(options).__name__}")
+    proc = Proc(options.proc_root)
     period, timeout = options.period_seconds, options.timeout_seconds
-    return BlockingOwner(context, period, timeout, lambda: find(options, context.url, load))
+    return BlockingOwner(context, period, timeout, lambda: find(options, context.url, proc, load))
 
 
 SPEC = OwnerSourceSpec(

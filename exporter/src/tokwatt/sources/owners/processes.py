@@ -8,23 +8,25 @@ from typing import Any
 from tokwatt.readings import OwnerContext, OwnerSourceSpec, ServerGpus
 from tokwatt.sources.owners._blocking import BlockingOwner
 from tokwatt.sources.owners._port import PortOptions, look
+from tokwatt.sources.owners._proc import Proc
 from tokwatt.sources.power._nvml_binding import load_binding
 
 
-def find(options: PortOptions, url: str, load: Callable[[], Any] = load_binding) -> ServerGpus:
+def find(options: PortOptions, url: str, proc: Proc, load: Callable[[], Any] = load_binding) -> ServerGpus:
     """Look once. Raises SourceError where NVML cannot be asked."""
-    view = look(options, url, load)
+    view = look(options, url, proc, load)
     if not view.listed:
         return ServerGpus(None, "the driver does not list the processes that compute on its GPUs")
-    return ServerGpus(view.holds() if view.own else None, view.how)
+    return ServerGpus(None if view.own is None else view.holds(), view.how)
 
 
 def open_processes(options: object, context: OwnerContext, load: Callable[[], Any] = load_binding) -> BlockingOwner:
     """Build the source. `load` replaces the NVML binding."""
     if not isinstance(options, PortOptions):
         raise TypeError(f"processes needs PortOptions, not {type(options).__name__}")
+    proc = Proc(options.proc_root)
     period, timeout = options.period_seconds, options.timeout_seconds
-    return BlockingOwner(context, period, timeout, lambda: find(options, context.url, load))
+    return BlockingOwner(context, period, timeout, lambda: find(options, context.url, proc, load))
 
 
 SPEC = OwnerSourceSpec(

@@ -7,6 +7,7 @@ Source: DMTF DSP2046, schemas EnvironmentMetrics, Sensor, PowerSupplyMetrics, Po
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -17,6 +18,7 @@ from tokwatt.sources.power._redfish_client import Document, Get, NoReading, link
 from tokwatt.units import JOULES_PER_KWH
 
 _MAX_MEMBERS: Final = 256
+_DURATION: Final = re.compile(r"PT(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?")
 # A counter in coarser steps makes the energy of a minute wrong by more than a power gauge does: 100 J are 0.2 % of a
 # minute at 1 kW, one step of 0.001 kWh is 6 %.
 FINE_COUNTER_JOULES: Final = 100.0
@@ -32,6 +34,7 @@ class Shown:
     step_joules: float = 0.0
     reading_time: str = ""  # when the BMC says that it measured, by its own clock
     accuracy_ratio: float | None = None  # half-width that the sensor states of itself
+    sensing_seconds: float | None = None  # how often it measures, as it states
 
 
 class Way(Protocol):
@@ -80,6 +83,7 @@ class SensorWay:
             float(watts),
             step_watts=_step(watts),
             reading_time=str(sensor.get("ReadingTime") or ""),
+            sensing_seconds=_seconds(sensor.get("SensingInterval")),
             accuracy_ratio=float(percent) / 100 if percent is not None and 0 < percent < 100 else None,
         )
 
@@ -226,6 +230,13 @@ def number(value: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return found if math.isfinite(float(found)) else None
+
+
+def _seconds(duration: Any) -> float | None:
+    """Return an ISO 8601 duration of minutes and seconds, as Sensor.SensingInterval is; None for anything else."""
+    found = _DURATION.fullmatch(duration) if isinstance(duration, str) else None
+    seconds = 60 * float(found["minutes"] or 0) + float(found["seconds"] or 0) if found else 0.0
+    return seconds or None
 
 
 def _fine_joules(metrics: Document) -> tuple[float, float] | None:

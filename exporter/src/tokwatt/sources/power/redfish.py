@@ -279,7 +279,7 @@ class RedfishSource:
             self._context,
             resolution_watts=0.0 if is_counter else shown.step_watts,
             resolution_joules=shown.step_joules if is_counter else 0.0,
-            renewed_every_seconds=_RENEWED_SECONDS,
+            renewed_every_seconds=shown.sensing_seconds or _RENEWED_SECONDS,
         )
         shown_details = tuple((key, value) for key, value in details.items() if value)
         return DeviceInfo(reading.meter, chassis.title, details=shown_details, precision=precision)
