@@ -103,6 +103,7 @@ def test_joules_are_those_of_the_same_instants(run: Any) -> None:
     assert length >= SECONDS + 0.5
     assert figures["gpu_energy_joules"] == pytest.approx(run[1]["drawn_watts"] * length, rel=0.01)
     assert figures["gpu_power_p50_watts"] == pytest.approx(WATTS, rel=0.02)
+    assert figures["gpu_power_p90_watts"] == pytest.approx(WATTS, rel=0.04)
     assert figures["gpu_coverage_ratio"] == pytest.approx(1)
     kwh = figures["gpu_energy_joules"] / 3.6e6
     assert figures["dollars"] == pytest.approx(2.5 * length / 3600 + 0.17 * kwh, rel=1e-6)

@@ -14,7 +14,7 @@ from support.snapshots import snapshot as hand_made
 from support.snapshots import with_chat
 
 from tokwatt.economics.books import Books
-from tokwatt.economics.intervals import Interval
+from tokwatt.economics.intervals import Interval, pieces
 from tokwatt.economics.load import LEVELS, LoadMeter, at_percentile, level_of
 from tokwatt.economics.picture import server_snapshots
 from tokwatt.economics.plan import Pace, Plan, Prices, ServerPlan
@@ -183,6 +183,14 @@ def test_the_percentile_is_in_the_level_that_holds_it(rates, share):
     alike = [rate for rate in rates if level_of(rate) == level]
     assert found.load == pytest.approx(sum(alike) / len(alike))
     assert found.joules[Given.GPU] / found.seconds == pytest.approx(sum(1 + rate for rate in alike) / len(alike))
+
+
+def test_pieces_hold_everything_and_never_reach_over_a_hole():
+    parts = [interval(second, 1, 10) for second in (0, 1, 2, 3, 4, 5, 6, 10, 11, 12)]
+    found = pieces(parts, 3)
+    assert [(piece.start_seconds, piece.end_seconds) for piece in found] == [(0, 3), (3, 7), (10, 13)]
+    assert sum(piece.joules[Given.GPU] for piece in found) == sum(part.joules[Given.GPU] for part in parts)
+    assert pieces([], 3) == []
 
 
 class TestExposition:

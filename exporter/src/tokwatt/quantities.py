@@ -1,6 +1,6 @@
 """Names of quantities. At run time each is a plain float: `Joules(3)` is `3.0`.
 
-What mypy knows of them, and so what may be added to, divided by or passed as what, is in quantities.pyi (ADR 12).
+What mypy knows of them, and so what may be added to, divided by or passed as what, is in quantities.pyi (ADR 14).
 """
 
 from __future__ import annotations

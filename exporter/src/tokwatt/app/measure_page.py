@@ -11,7 +11,10 @@ from tokwatt.app.charts import Chart, Curve, svg
 from tokwatt.app.measure import Run, ServerRun
 from tokwatt.app.measure_files import Row, as_table, best_parts, number
 from tokwatt.app.measure_report import Occasion, as_text, course
+from tokwatt.economics.intervals import Interval, pieces
 from tokwatt.snapshot import Given, Phase
+
+PLOTTED_SECONDS = 2.0  # of power, for one point: shorter ones show the age of a meter's number more than the power
 
 _STYLE = resources.files("tokwatt.app").joinpath("page/measure.css").read_text(encoding="utf-8")
 
@@ -39,24 +42,34 @@ def _run_charts(one: ServerRun, run: Run) -> list[Chart]:
         shaded = (steady.start_seconds - run.started_seconds, steady.end_seconds - run.started_seconds)
     times = [_known(at) for at in columns["to_second"]]
 
-    def chart(title: str, words: str, curves: Sequence[tuple[str, Sequence[float | None]]]) -> Chart:
-        lines = [Curve(name, list(zip(times, values, strict=True))) for name, values in curves]
-        return Chart(title, "seconds since the command began", words, lines, shaded, "steady state", x_from_zero=False)
+    def chart(title: str, words: str, curves: Sequence[Curve]) -> Chart:
+        axis = "seconds since the command began"
+        return Chart(title, axis, words, curves, shaded, "steady state", x_from_zero=False)
 
+    rates = list(zip(times, columns["output_tokens_per_second"], strict=True))
     watts = [(b, columns[f"{b.value}_power_watts"]) for b in Given if f"{b.value}_power_watts" in columns]
     charts = [
-        chart("Generated tokens", "tok/s", [("output", columns["output_tokens_per_second"])]),
-        chart("Power", "W", [(boundary.value, values) for boundary, values in watts]),
+        chart("Generated tokens", "tok/s", [Curve("output", rates)]),
+        chart("Power", "W", [_power(one.figures.intervals, boundary, run.started_seconds) for boundary, _ in watts]),
     ]
     if one.figures.shares and watts:
         boundary, power = watts[0]
         phases = [
-            (phase.value, _product(power, columns[f"{phase.value}_share"]))
+            Curve(phase.value, list(zip(times, _product(power, columns[f"{phase.value}_share"]), strict=True)))
             for phase in Phase
             if any(columns[f"{phase.value}_share"])
         ]
         charts.append(chart(f"Power by phase, {boundary.value}", "W", phases))
     return charts
+
+
+def _power(intervals: Sequence[Interval], boundary: Given, started_seconds: float) -> Curve:
+    smooth = pieces(intervals, PLOTTED_SECONDS)
+    points = [
+        (part.end_seconds - started_seconds, part.joules[boundary] / part.seconds if boundary in part.joules else None)
+        for part in smooth
+    ]
+    return Curve(boundary.value, points)
 
 
 def _known(value: float | None) -> float:

@@ -96,6 +96,31 @@ def joined(intervals: Iterable[Interval]) -> Interval:
     )
 
 
+def pieces(intervals: Iterable[Interval], at_least_seconds: float) -> list[Interval]:
+    """Join neighbours to pieces of at least a length; what is left at an end goes with the piece before it.
+
+    A meter's number is of some age when it is read, so the power of a short interval is mostly noise.
+    """
+    found: list[Interval] = []
+    waiting: list[Interval] = []
+    for part in intervals:
+        if waiting and part.start_seconds > waiting[-1].end_seconds:
+            found, waiting = _ended(found, waiting), []
+        waiting.append(part)
+        if part.end_seconds - waiting[0].start_seconds >= at_least_seconds:
+            found.append(joined(waiting))
+            waiting = []
+    return _ended(found, waiting)
+
+
+def _ended(found: list[Interval], rest: list[Interval]) -> list[Interval]:
+    if not rest:
+        return found
+    if found and found[-1].end_seconds == rest[0].start_seconds:
+        return [*found[:-1], joined([found[-1], *rest])]
+    return [*found, joined(rest)]
+
+
 def summed(tokens: Iterable[Mapping[str, TokenState]]) -> Mapping[str, TokenState]:
     """Sums by model; a quantity that is not offered stays None."""
     tally = Tally()

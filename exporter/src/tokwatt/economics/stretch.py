@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tokwatt.economics import equations
 from tokwatt.economics.error import error_ratio, sum_of
 from tokwatt.economics.history import Sums
-from tokwatt.economics.intervals import Interval, summed
+from tokwatt.economics.intervals import Interval, pieces, summed
 from tokwatt.economics.load import LoadMeter, at_percentile
 from tokwatt.economics.phases.split import Shares
 from tokwatt.economics.responses import PerResponse
@@ -26,6 +26,10 @@ from tokwatt.quantities import (
 )
 from tokwatt.snapshot import Given, Phase
 
+# A GPU's counter is renewed every 100 ms, so the power of one second is known to 10 % only, and the highest tenth of
+# such values would be noise.
+POWER_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Energy:
@@ -34,7 +38,7 @@ class Energy:
     coverage_ratio: float  # part of the stretch in which tokens and this boundary's energy were both measured
     joules: Joules
     mean_watts: Watts
-    p50_watts: Watts  # of the mean power between two token readings, by time
+    p50_watts: Watts  # by time, of the mean power over pieces of POWER_SECONDS
     p90_watts: Watts
     output_tokens_per_joule: TokensPerJoule | None  # None below min_coverage too
     processed_tokens_per_joule: TokensPerJoule | None
@@ -148,7 +152,7 @@ def _sums(parts: Sequence[Interval], boundary: Given | None = None) -> Sums:
 
 def _energy(sums: Sums, boundary: Given, parts: Sequence[Interval], length: Seconds, *, trusted: bool) -> Energy:
     joules, seconds = sums.joules, sums.seconds
-    powers = sorted((part.joules[boundary] / part.seconds, part.seconds) for part in parts)
+    powers = sorted((part.joules[boundary] / part.seconds, part.seconds) for part in pieces(parts, POWER_SECONDS))
     return Energy(
         coverage_ratio=min(1.0, seconds / length),
         joules=joules,
