@@ -18,7 +18,7 @@ BASE: Final = 0.006  # of the interval; this and the next four were set on simul
 BASE_SPREAD: Final = 0.035
 SHARED_UNKNOWN: Final = 0.6  # of the energy that mixed steps share
 STEP_UNKNOWN: Final = 0.08  # where a step with prefill is as long as a tick
-WHOLE: Final = 0.8
+WHOLE: Final = 0.7
 ENOUGH_FITS: Final = 3
 FEW_FITS: Final = 1.25  # while the longer groups are too few to fit
 IDLE_SHARE: Final = 0.12  # of the power limit, or of the highest power seen, while no idle second was seen
@@ -94,13 +94,16 @@ def fit_model(runs: Sequence[list[Work]], idle: float, engine: Engine, terms: Te
     """Fit both accounts. The prompts of `runs` are left moved to where they ran. None: no fit sets up."""
     counted = counted_prompts(runs)
     time = COUNTED if engine.counted else fit_time(runs, counted, live_prompts=engine.live_prompts, moved=terms.moved)
+    shares: list[float] = []
     for _ in range(1 if time is None or time.sure else UNSURE_ROUNDS):
         found = _fit(runs, time, idle, engine, terms) if time is not None else None
         if time is None or found is None or found.time.sure:
             return found
+        shares.append(found.share)
         time = found.time
         place(runs, counted, time)
-    return found
+    # where prefill's time is only about known, the answer must not hang on it
+    return replace(found, low=min(found.low, *shares), high=max(found.high, *shares)) if found else None
 
 
 def _fit(runs: Sequence[list[Work]], time: TimeModel, idle: float, engine: Engine, terms: Terms) -> Model | None:
