@@ -219,6 +219,8 @@ def _default(setting: Setting) -> str:
     default = setting.field.default
     if default is MISSING or default is None or default in ((), GpuSelection()):
         return ""
+    if is_dataclass(default):
+        return ""  # its own table shows them
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, tuple):
