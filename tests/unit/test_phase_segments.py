@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokwatt.economics.phases.segments import MOST_WAITING, Segment, Segments
@@ -48,6 +48,7 @@ def test_equal_neighbours_are_joined_without_loss_while_a_device_is_away() -> No
 
 
 @given(st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
 def test_joining_unequal_neighbours_keeps_the_time_of_each_phase(seed: int) -> None:
     rng = random.Random(seed)
     shares = [Shares(prefill=p, decode=1 - p) for p in (rng.random() for _ in range(3 * MOST_WAITING))]

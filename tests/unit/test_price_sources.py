@@ -287,7 +287,8 @@ class TestMovingPrices:
         (tmp_path / "spot").write_text("3600")
         async with Rig(spot_file(hold_seconds=20), tmp_path) as rig:
             await rig.until(lambda: rig.price() == 1.0)
-            (tmp_path / "spot").write_text("soon")
+            (tmp_path / "new").write_text("soon")
+            (tmp_path / "new").replace(tmp_path / "spot")  # a file that is written in place may be read half written
             await rig.until(lambda: rig.health("prices.capacity").up is False)
             health = rig.health("prices.capacity")
             assert (health.kind, health.reason) == ("price", "malformed")

@@ -219,7 +219,7 @@ def _default(setting: Setting) -> str:
     default = setting.field.default
     if default is MISSING or default is None or default in ((), GpuSelection()):
         return ""
-    if is_dataclass(default):
+    if is_dataclass(default) and not isinstance(default, ListenAddress):
         return ""  # its own table shows them
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
