@@ -154,7 +154,7 @@ def test_decode_alone_is_never_split(chat: list[Observed]) -> None:
     assert "too few" in splitter.reason
 
 
-def test_a_load_that_never_varies_is_never_split_with_confidence() -> None:
+def test_a_load_that_never_varies_is_left_unsplit() -> None:
     """Every tick alike: nothing tells the energy of a prompt token from that of a step."""
     ticks = [
         Tick(
@@ -165,11 +165,9 @@ def test_a_load_that_never_varies_is_never_split_with_confidence() -> None:
         for at in range(150)
     ]  # fmt: skip
     splitter = FitSplitter()
-    for tick in ticks:
-        splitter.take(tick)
-        assert splitter.estimate is None or splitter.estimate.half_width > 0.08
-    assert "varies too little" in splitter.reason
-    assert splitter.settled()[-1][1] == Shares(unsplit=1.0)
+    settled = settle(splitter, ticks)
+    assert {shares.unsplit for _, shares in settled} == {1.0}
+    assert "too little" in splitter.reason
 
 
 NAMES = [f.name for f in fields(Tick) if f.name not in ("start_seconds", "end_seconds", "read", "idle")]

@@ -13,7 +13,7 @@ from math import exp, log, sqrt
 from statistics import fmean, pvariance
 from typing import Final
 
-from tokwatt.economics.phases.linear import Matrix, Sums, non_negative
+from tokwatt.economics.phases.linear import RIDGE, Matrix, Sums, non_negative, solve
 from tokwatt.economics.phases.work import Decode
 
 POINTS: Final = 60
@@ -26,6 +26,7 @@ INFLATION: Final = (0.7, 30.0)
 BLOCK: Final = 4  # groups whose residuals are summed to see how far they hang together
 PRIOR_SD: Final = 0.4  # of decode's energy
 FEWEST_GROUPS: Final = 8
+LEAST_VARIATION: Final = 0.003  # of prefill's time that decode's terms must leave unexplained
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def fit_energy(groups: Sequence[Group], setting: Setting) -> Posterior | None:
     if len(rows) < FEWEST_GROUPS or total_joules <= 0 or total_added <= 0 or totals[0] <= 0:
         return None
     sums = Sums.of(rows, 6)
+    if not _varies(sums):
+        return None
     best = non_negative(sums.xx, sums.xy)
     noise = _noise(rows, best)
     highest = min(HIGHEST_POWER * setting.high_watts, total_joules / total_added)
@@ -99,6 +102,15 @@ def fit_energy(groups: Sequence[Group], setting: Setting) -> Posterior | None:
         tuple(point[3] for point in points),
         residual,
     )
+
+
+def _varies(sums: Sums) -> bool:
+    """Whether prefill's time is more than a fixed multiple of decode's terms: else nothing tells them apart."""
+    decode = [line[1:] for line in sums.xx[1:]]
+    across = sums.xx[0][1:]
+    ridged = [[value * (1 + RIDGE * (i == j)) for j, value in enumerate(line)] for i, line in enumerate(decode)]
+    explained = sum(a * b for a, b in zip(solve(ridged, across), across, strict=True))
+    return sums.xx[0][0] - explained > LEAST_VARIATION**2 * sums.xx[0][0]
 
 
 def _point(

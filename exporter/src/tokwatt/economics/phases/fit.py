@@ -136,7 +136,7 @@ class FitSplitter:
         if seen < LEAST_SECONDS:
             return f"starting: {seen:.0f} of {LEAST_SECONDS:.0f} seconds have been seen"
         if model is None:
-            return "too few busy seconds, prompts or decode steps to tell prefill from decode"
+            return "prefill cannot be told from decode: too few busy seconds or prompts, or the load varies too little"
         if model.prompts < LEAST_PROMPTS:
             return f"{model.prompts:.0f} of at least {LEAST_PROMPTS:.0f} prompts have been seen"
         if model.recomputed > MOST_RECOMPUTED:
