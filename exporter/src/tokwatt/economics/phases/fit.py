@@ -19,7 +19,6 @@ ESTIMATE_SECONDS: Final = 60.0
 OUT: Final = 0.14  # half-width at which a split server becomes unsplit
 IN: Final = 0.11  # and at which it is split again
 MOST_RECOMPUTED: Final = 0.4
-GOOD_FITS: Final = 2  # in a row, before energy is split: one alone may be luck
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,6 @@ class FitSplitter:
         self._fitted_at: float | None = None
         self._owed = 0.0
         self._split = False
-        self._good = 0  # fits in a row that were good enough
         self._reason = "starting: too little has been seen"
 
     @property
@@ -86,7 +84,7 @@ class FitSplitter:
         self._ahead = 0.0
         self._given.clear()
         self._model, self._idle_watts, self._fitted_at = None, None, None
-        self._owed, self._split, self._good, self._reason = 0.0, False, 0, "starting: too little has been seen"
+        self._owed, self._split, self._reason = 0.0, False, "starting: too little has been seen"
 
     def take(self, tick: Tick) -> None:
         """Take the next tick; refit now and then; settle the tick at once, so that no total stays behind."""
@@ -125,11 +123,7 @@ class FitSplitter:
         self._model = fit_model(stretches, self._idle_watts, self._engine, self._terms)
         seen = sum(tick.seconds for tick, work in self._history if work is not None)
         self._reason = self._why_not(seen)
-        self._good = 0 if self._reason else self._good + 1
-        if self._reason or self._good >= GOOD_FITS:
-            self._split = not self._reason
-        else:
-            self._reason = "starting: the first fit is to be confirmed by another"
+        self._split = not self._reason
 
     def _why_not(self, seen: float) -> str:
         model = self._model
