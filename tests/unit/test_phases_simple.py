@@ -74,18 +74,18 @@ def test_a_wrong_wish_is_refused(asked: dict[str, Any]) -> None:
         choose(offers=Offers(tokens=True), **asked)
 
 
-def test_weights_split_a_block_by_the_users_ratio() -> None:
+def test_weights_split_by_the_users_ratio_over_the_last_ten_seconds() -> None:
     splitter = choose(method="weights", decode_per_prefill=5.0, offers=Offers(tokens=True))
     assert "starting" in splitter.reason
-    # the prompt is counted in the last tick, but its work lies before
-    taken = [*ticks(9, prompt_tokens=0.0, decode_tokens=20.0), Tick(9.0, 10.0, prompt_tokens=100.0, decode_tokens=20.0)]
-    shares = settle(splitter, taken)
-    assert len(shares) == 10
-    assert {round(one.prefill, 9) for one in shares} == {round(100 / 1100, 9)}
+    taken = [Tick(float(at), at + 1.0, prompt_tokens=100.0 if at == 9 else 0.0, decode_tokens=20.0) for at in range(30)]
+    shares = [one.prefill for one in settle(splitter, taken)]
+    assert shares[:9] == [0.0] * 9
+    assert shares[9:19] == [pytest.approx(100 / 1100)] * 10  # a prompt counts for as long as it is looked back
+    assert shares[19:] == [0.0] * 11
     assert splitter.reason == ""
 
 
-def test_weights_leave_blocks_without_tokens_unsplit() -> None:
+def test_weights_leave_ticks_without_tokens_unsplit() -> None:
     splitter = choose(method="weights", decode_per_prefill=5.0, offers=Offers(tokens=True))
     assert settle(splitter, ticks(10, prompt_tokens=0.0, decode_tokens=0.0)) == [UNSPLIT] * 10
 
@@ -109,6 +109,6 @@ def test_weights_shares_sum_to_one_in_order(
     for tick in taken:
         splitter.take(tick)
         settled += splitter.settled()
-    assert [tick for tick, _ in settled] == taken[: len(rows) // 10 * 10]
+    assert [tick for tick, _ in settled] == taken
     for _, shares in settled:
         assert shares.prefill + shares.decode + shares.idle + shares.unsplit == pytest.approx(1.0)

@@ -154,7 +154,7 @@ class ModelPhases:
 
 @dataclass(frozen=True, slots=True)
 class PhaseLive:
-    """The window behind the phase gauges of a server. A split takes time, so it ends a few seconds before the other."""
+    """The window behind the phase gauges of a server: the other window, as far as it is split."""
 
     start_seconds: float  # monotonic
     end_seconds: float

@@ -7,7 +7,7 @@ from typing import Final
 from tokwatt.metrics import live, phases, totals
 from tokwatt.metrics.family import BOUNDARY, MODEL, Family, gauge
 
-_PHASE_WINDOW = "over the live window, ending a few seconds earlier; absent while it is unsplit"
+_PHASE_WINDOW = "over the live window; absent while part of it is unsplit"
 _WINDOW = "over the live window; absent below min_coverage"
 
 LIVE: Final[tuple[Family, ...]] = (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from tokwatt.economics.phases.split import IDLE, NO_SPLIT, UNSPLIT, Estimate, Shares, Tick
 
-BLOCK_SECONDS: Final = 10.0  # prompt tokens are counted when a prefill ends: seconds later than their work
+RECENT_SECONDS: Final = 10.0  # prompt tokens are counted when a prefill ends: seconds later than their work
 
 
 class NoSplitter:
@@ -64,8 +65,9 @@ class RoleSplitter:
 class WeightsSplitter:
     """The user's own ratio of energy per decoded token to energy per computed prompt token.
 
-    Prefill's share = prompt tokens / (prompt tokens + ratio x decoded tokens), over blocks of 10 s. How far the
-    ratio is off is the user's to know, so no error is stated.
+    Prefill's share of a tick = prompt tokens / (prompt tokens + ratio x decoded tokens), over the 10 s that end with
+    it, because a prompt is counted at one instant. How far the ratio is off is the user's to know, so no error is
+    stated.
     """
 
     method = "weights"
@@ -76,42 +78,36 @@ class WeightsSplitter:
         if not 0 < decode_per_prefill < float("inf"):
             raise ValueError(f"decode_per_prefill must be a positive number, not {decode_per_prefill}")
         self._ratio = decode_per_prefill
-        self._block: list[Tick] = []
+        self._recent: deque[Tick] = deque()
         self._settled: list[tuple[Tick, Shares]] = []
-        self.reason = "starting: the first block of 10 seconds is not over"
+        self.reason = "starting: no token was counted yet"
 
     def take(self, tick: Tick) -> None:
-        """Take the next tick; settle the block when it is long enough."""
-        self._block.append(tick)
-        if tick.end_seconds - self._block[0].start_seconds >= BLOCK_SECONDS:
-            self.finish()
+        """Settle a tick at once, by the tokens of the last seconds."""
+        if tick.read and tick.prompt_tokens is not None and tick.decode_tokens is not None:
+            self._recent.append(tick)
+        while self._recent and tick.end_seconds - self._recent[0].start_seconds > RECENT_SECONDS:
+            self._recent.popleft()
+        self._settled.append((tick, self._shares(tick)))
 
     def finish(self) -> None:
-        """Settle the block as it is."""
-        busy = self._shares()
-        self._settled += [(old, self._of(old, busy)) for old in self._block]
-        self._block = []
+        """Nothing is held."""
 
     def settled(self) -> list[tuple[Tick, Shares]]:
-        """Ticks of the blocks that ended since the last call."""
+        """Ticks since the last call."""
         found, self._settled = self._settled, []
         return found
 
-    def _shares(self) -> Shares | None:
-        known = [t for t in self._block if t.read and t.prompt_tokens is not None and t.decode_tokens is not None]
-        if not known:
-            self.reason = "prompt or output tokens are not counted"
-            return None
-        prompt = sum(tick.prompt_tokens or 0.0 for tick in known)
-        decode = self._ratio * sum(tick.decode_tokens or 0.0 for tick in known)
-        self.reason = ""
-        if prompt + decode <= 0:
-            return None
-        share = prompt / (prompt + decode)
-        return Shares(prefill=share, decode=1.0 - share)
-
-    def _of(self, tick: Tick, busy: Shares | None) -> Shares:
+    def _shares(self, tick: Tick) -> Shares:
         if tick.idle:
             return IDLE
-        known = tick.read and tick.prompt_tokens is not None and tick.decode_tokens is not None
-        return busy if known and busy is not None else UNSPLIT
+        if not self._recent or self._recent[-1] is not tick:
+            self.reason = "prompt or output tokens are not counted"
+            return UNSPLIT
+        prompt = sum(recent.prompt_tokens or 0.0 for recent in self._recent)
+        decode = self._ratio * sum(recent.decode_tokens or 0.0 for recent in self._recent)
+        if prompt + decode <= 0:
+            return UNSPLIT
+        self.reason = ""
+        share = prompt / (prompt + decode)
+        return Shares(prefill=share, decode=1.0 - share)

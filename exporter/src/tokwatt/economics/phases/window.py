@@ -1,7 +1,7 @@
 """The live window of the phase gauges: the server's window, as far as its phases are settled. Pure.
 
-A split is published a few seconds behind, so these gauges have a window of their own that ends a little earlier. As in
-the other window, tokens, joules and dollars of a ratio cover exactly the same instants.
+A split may come later than its energy (a meter that is awaited), so these gauges have a window
+of their own. As in the other one, tokens, joules and dollars of a ratio cover exactly the same instants.
 """
 
 from __future__ import annotations
