@@ -10,9 +10,9 @@ from tokwatt.economics.phases.model import Engine, Model, Terms, busy_seconds, f
 from tokwatt.economics.phases.split import IDLE, UNSPLIT, Estimate, Shares, Tick
 from tokwatt.economics.phases.work import Work, runs, work_of
 
-HISTORY_SECONDS: Final = 1800.0
+HISTORY_SECONDS: Final = 600.0  # ten minutes at one second a tick take 0.4 MiB and 40 ms a fit
 REFIT_SECONDS: Final = 10.0
-REFIT_SHARE: Final = 0.05  # of the history: a fit moves less and costs more as it grows
+REFIT_SHARE: Final = 0.1  # of the history: a fit moves less and costs more as it grows
 LEAST_SECONDS: Final = 45.0  # of ticks, before a first split
 LEAST_PROMPTS: Final = 10.0
 ESTIMATE_SECONDS: Final = 60.0
