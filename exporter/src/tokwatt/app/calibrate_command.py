@@ -10,7 +10,6 @@ import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from yarl import URL
 
@@ -30,12 +29,9 @@ FINE, FAILED = 0, 1
 Load = Callable[[Path | None, Workshop], Config]
 
 
-def add_to(commands: Any, load: Load) -> None:
-    """Add the command to the command line. `load` reads a configuration file."""
+def add_arguments(parser: argparse.ArgumentParser, load: Load) -> None:
+    """Add the command's arguments. `load` reads a configuration file."""
     limits = Limits()
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "calibrate", help="seconds and joules per prefill and per decode token of a live, idle server"
-    )
     parser.add_argument("server", metavar="SERVER", help="its name in the configuration, or as detected")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (or TOKWATT_CONFIG)")
     parser.add_argument("--url", metavar="URL", help="address of its API; omit: that of its metrics page")

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokwatt import __version__
-from tokwatt.app import calc, calc_steps, calibrate_command, sources_page
 from tokwatt.app import probe as probing
-from tokwatt.app.amounts import EXAMPLES
+from tokwatt.app import sources_page
 from tokwatt.app.build import Workshop
 from tokwatt.app.run import Runner, RunOptions
 from tokwatt.config import Config, ConfigError, ListenAddress, Rejected, environment_defaults, parse_listen, read_config
@@ -25,7 +24,9 @@ LOG_LEVELS: Mapping[str, int] = {"debug": logging.DEBUG, "info": logging.INFO, "
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    named = next((word for word in given if word in ("calc", "calibrate")), "")
+    options = _parser(named).parse_args(given)
     logging.basicConfig(level=LOG_LEVELS[options.log_level], format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         code: int = options.command(options)
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(named: str) -> argparse.ArgumentParser:
+    """Know every command; the arguments of calc and calibrate only if named, which `tokwatt run` need not load."""
     parser = argparse.ArgumentParser(prog="tokwatt", description="Economics of AI inference, measured live.")
     parser.add_argument("--version", action="version", version=f"tokwatt {__version__}")
     parser.add_argument("--log-level", choices=tuple(LOG_LEVELS), default="info")
@@ -73,10 +75,17 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="for scripts")
     check.set_defaults(command=_check)
 
-    _add_calc(commands.add_parser("calc", help="the equations on numbers given, with every step; no server needed"))
-
+    calc = commands.add_parser("calc", help="the equations on numbers given, with every step; no server needed")
+    if named == "calc":
+        _add_calc(calc)
     _add_measure(commands.add_parser("measure", help="run a benchmark command under measurement"))
-    calibrate_command.add_to(commands, _load)
+    calibrate = commands.add_parser(
+        "calibrate", help="seconds and joules per prefill and per decode token of a live, idle server"
+    )
+    if named == "calibrate":
+        from tokwatt.app import calibrate_command  # noqa: PLC0415
+
+        calibrate_command.add_arguments(calibrate, _load)
 
     sources = commands.add_parser("sources", help="list every token and power source and what each needs")
     sources.add_argument("--json", action="store_true", help="for scripts")
@@ -85,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_calc(parser: argparse.ArgumentParser) -> None:
+    from tokwatt.app import calc  # noqa: PLC0415
+    from tokwatt.app.amounts import EXAMPLES  # noqa: PLC0415
+
     parser.description = f"Amounts have units: {EXAMPLES}. Their order matters only where two have the same unit."
     parser.add_argument("amounts", nargs="*", metavar="AMOUNT", help="for example: 3000tok/s 1kW 0.17$/kWh 2.5$/h")
     for name, text in calc.OPTIONS.items():
@@ -188,6 +200,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _calc(options: argparse.Namespace) -> int:
+    from tokwatt.app import calc, calc_steps  # noqa: PLC0415
+
     given = calc.numbers(options.amounts, {name: getattr(options, name) for name in calc.OPTIONS})
     steps = calc_steps.steps(given)
     print(json.dumps(calc.as_json(given, steps), indent=2) if options.json else calc.as_text(steps))
