@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import hypot
 from typing import Final
 
 from tokwatt.economics.phases.model import Engine, Model, Terms, busy_seconds, fit_model, half_width, idle_watts
@@ -13,12 +14,13 @@ from tokwatt.economics.phases.work import Work, runs, work_of
 HISTORY_SECONDS: Final = 600.0  # ten minutes at one second a tick take 0.4 MiB and 40 ms a fit
 REFIT_SECONDS: Final = 10.0
 REFIT_SHARE: Final = 0.1  # of the history: a fit moves less and costs more as it grows
-LEAST_SECONDS: Final = 45.0  # of ticks, before a first split
+LEAST_SECONDS: Final = 36.0  # of ticks, before a first split
 LEAST_PROMPTS: Final = 10.0
 ESTIMATE_SECONDS: Final = 60.0
 OUT: Final = 0.14  # half-width at which a split server becomes unsplit
 IN: Final = 0.11  # and at which it is split again
 MOST_RECOMPUTED: Final = 0.4
+EDGE: Final = 0.3  # of the longest prefill
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class FitSplitter:
         if busy <= 0:
             return None
         share = sum(given.prefill for given in self._given) / busy
-        return Estimate(share, half_width(self._model, share))
+        return Estimate(share, self._half_width(self._model, share))
 
     @property
     def reason(self) -> str:
@@ -125,6 +127,13 @@ class FitSplitter:
         self._reason = self._why_not(seen)
         self._split = not self._reason
 
+    def _half_width(self, model: Model, share: float) -> float:
+        """The model's, and that of prefill whose prompts end beyond the edges of a minute."""
+        busy = sum(given.busy for given in self._given)
+        longest = max((each for _, each in self._prefills), default=0.0)
+        edge = EDGE * longest * model.watts / busy if busy > 0 else 0.0
+        return hypot(half_width(model, share), edge)
+
     def _why_not(self, seen: float) -> str:
         model = self._model
         if seen < LEAST_SECONDS:
@@ -138,7 +147,7 @@ class FitSplitter:
                 f"{model.recomputed:.0%} of the prompt tokens were computed again after the KV cache was full: "
                 "give the server more KV cache or fewer concurrent requests"
             )
-        wide = half_width(model, model.share)
+        wide = self._half_width(model, model.share)
         if wide > (OUT if self._split else IN):
             return f"prefill's share is known only to ±{100 * wide:.0f} points: the load varies too little"
         return ""
