@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from support.phase_world.machines import SGLANG, Machine
+from support.phase_world.machines import LLAMACPP, SGLANG, Machine
 from support.phase_world.world import Observed
 
 from tokwatt.economics.phases.model import Engine
@@ -45,7 +45,7 @@ class Verdict:
 
 def engine_of(machine: Machine) -> Engine:
     """What the exporter knows of the machine: its engine's name."""
-    return Engine(mixes=machine.mixes, live_prompts=machine.engine == SGLANG)
+    return Engine(mixes=machine.mixes, live_prompts=machine.engine in (SGLANG, LLAMACPP))
 
 
 def play(observed: Sequence[Observed], splitter: Splitter) -> Verdict:

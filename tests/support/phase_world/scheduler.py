@@ -36,6 +36,7 @@ class Counters:
     first_tokens: int = 0
     prompt_at_end: int = 0  # computed prompt tokens, counted when the prefill ends
     prompt_live: int = 0
+    prompt_shown: int = 0  # batch by batch, but shown only with the next token of anybody: llama.cpp
     drafts: float = 0.0
     preempted: int = 0
     busy_slot_steps: int = 0
@@ -133,6 +134,8 @@ class Scheduler:
         for sequence in ended:
             self.prefilling.remove(sequence)
             self._start(sequence)
+        if sequences or ended:
+            counters.prompt_shown = counters.prompt_live
 
     def _start(self, sequence: Sequence) -> None:
         if not sequence.again:

@@ -206,13 +206,13 @@ class World:
 
     def _page(self, at: float, truth: tuple[float, float, float]) -> _Page:
         counters, scheduler, machine = self._scheduler.counters, self._scheduler, self._machine
-        live = machine.engine == SGLANG
         slots = machine.engine == LLAMACPP
+        prompts = {SGLANG: counters.prompt_live, LLAMACPP: counters.prompt_shown}
         return _Page(
             at,
             steps=counters.steps,
             decode=counters.busy_slot_steps if slots else counters.generated - counters.first_tokens,
-            prompt=counters.prompt_live if live else counters.prompt_at_end,
+            prompt=prompts.get(machine.engine, counters.prompt_at_end),
             first=counters.first_tokens,
             drafts=counters.drafts,
             preempted=counters.preempted,

@@ -38,6 +38,7 @@ def serve(options: dict[str, str | int]) -> None:
     params.port = options["port"]
     params.n_parallel = options["n_parallel"]
     params.n_ctx = options["context_tokens"]
+    params.n_batch = options["batch_tokens"]
     params.cpuparams.n_threads = options["threads"]
     params.endpoint_metrics = params.endpoint_slots = params.endpoint_props = True
     params.offline = True

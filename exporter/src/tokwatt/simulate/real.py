@@ -35,8 +35,8 @@ def missing_packages() -> tuple[str, ...]:
 class RealLlamaServer:
     """llama.cpp's own server with Gemma 3 270M. `port` 0 takes a free one.
 
-    `context_tokens` are shared by the `n_parallel` slots. The model file (250 MB) is put together once in
-    `model_folder`; "" is a folder in the user's cache.
+    `context_tokens` are shared by the `n_parallel` slots; a step holds up to `batch_tokens`. The model file (250 MB)
+    is put together once in `model_folder`; "" is a folder in the user's cache.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class RealLlamaServer:
         n_parallel: int = 2,
         threads: int = 2,
         context_tokens: int = 4096,
+        batch_tokens: int = 2048,
         model_folder: str = "",
     ) -> None:
         self.n_parallel = n_parallel
@@ -54,6 +55,7 @@ class RealLlamaServer:
             "n_parallel": n_parallel,
             "threads": threads,
             "context_tokens": context_tokens,
+            "batch_tokens": batch_tokens,
             "model_folder": model_folder,
             "model_alias": MODEL_ALIAS,
         }

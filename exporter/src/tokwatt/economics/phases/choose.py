@@ -19,6 +19,7 @@ ENGINES: Final[Mapping[str, Engine]] = MappingProxyType(
     {
         **dict.fromkeys(("sglang", "dynamo_sglang", "ray_sglang"), Engine(mixes=False, live_prompts=True)),
         "tgi": Engine(mixes=False),
+        "llamacpp": Engine(live_prompts=True),  # batch by batch, shown with the next output of any slot
     }
 )
 
