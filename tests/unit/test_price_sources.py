@@ -287,7 +287,8 @@ class TestMovingPrices:
         (tmp_path / "spot").write_text("3600")
         async with Rig(spot_file(hold_seconds=20), tmp_path) as rig:
             await rig.until(lambda: rig.price() == 1.0)
-            (tmp_path / "spot").write_text("soon")
+            (tmp_path / "new").write_text("soon")
+            (tmp_path / "new").rename(tmp_path / "spot")  # a file that is written in place may be read while empty
             await rig.until(lambda: rig.health("prices.capacity").up is False)
             health = rig.health("prices.capacity")
             assert (health.kind, health.reason) == ("price", "malformed")
@@ -295,7 +296,8 @@ class TestMovingPrices:
             await rig.run(60)
             assert rig.price() is None
             assert 19.0 <= rig.dollars(Component.CAPACITY) <= 20.0
-            (tmp_path / "spot").write_text("3600")
+            (tmp_path / "new").write_text("3600")
+            (tmp_path / "new").rename(tmp_path / "spot")
             await rig.until(lambda: rig.price() == 1.0)
             assert rig.health("prices.capacity").up is True
             before = rig.dollars(Component.CAPACITY)
