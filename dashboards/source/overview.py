@@ -90,14 +90,14 @@ PEAK = Table(
         Column("cluster", "Cluster"),
         Column("namespace", "Namespace"),
         Column("server", "Server", link=SERVER_PAGE),
-        Column("A", "P90 load", numbers.TOKENS_PER_SECOND, bar="high", decimals=0),
-        Column("B", "Power at P90 load", "watt", bar="low", decimals=1),
-        Column("D", "Power, mean", "watt", decimals=1, width=120),
+        Column("A", "P90 load", numbers.TOKENS_PER_SECOND, decimals=0),
+        Column("B", "Power at P90 load", "watt", decimals=1),
+        Column("D", "Power, mean", "watt", decimals=1),
         Column("C", "Tokens per joule at P90 load", numbers.TOKENS_PER_JOULE, bar="high", decimals=3),
     ),
     sort="Power at P90 load",
     descending=True,
-    size=Size(24, 6),
+    size=Size(24, 7),
     no_value="no full slice of load yet",
 )
 RANKINGS = (
