@@ -162,7 +162,7 @@ WHY = Text(
         wrong="The reason of now stands on the exporter's live page, on the card of the server.",
     ),
     "Energy of requests stays **unsplit** until a method can tell prefill from decode. The panels above are then "
-    "empty: no number is invented. A fit needs 45 s and 10 prompts of a load that varies. Identical requests in lock "
+    "empty: no number is invented. A fit needs 36 s and 10 prompts of a load that varies. Identical requests in lock "
     "step, prompts that fill steps of seconds, and engines that count no steps cannot be split. The present reason "
     "stands on the exporter's **live page**, on the server's card. More: `docs/phases.md`.",
     size=Size(24, 3),

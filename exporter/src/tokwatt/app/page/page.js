@@ -889,7 +889,7 @@ function phaseRatio(server, boundary, phase) {
 function splitText(server, boundary) {
   if (server.phase_method === "none") return "";
   const method = `Split of prefill and decode: ${METHOD_NOTES[server.phase_method] ?? server.phase_method}`;
-  if (!server.phase_live) return `${method}; not split at present.`;
+  if (!server.phase_live) return `${method}; not split over the whole window.`;
   const error = server.phase_live.error_ratio[boundary];
   return isNumber(error) ? `${method}; prefill's share ± ${percent(error)} of busy energy.` : `${method}.`;
 }
