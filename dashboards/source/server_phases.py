@@ -119,7 +119,7 @@ SPLIT = (
             per="all energy given to this server.",
             boundary=CHOSEN,
             window=RANGE,
-            wrong="High after a restart: a fit needs 45 s and 10 prompts. High for long: see the text below. " + ABSENT,
+            wrong="High after a restart: a fit needs 36 s and 10 prompts. High for long: see the text below. " + ABSENT,
         ),
         "percentunit",
         Query(share(M.increase(ENERGY, phase="unsplit"), M.increase(ENERGY))),
