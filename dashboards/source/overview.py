@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dashboards.source import numbers
+from dashboards.source import load, numbers
+from dashboards.source.bases import by_basis
 from dashboards.source.layout import Board, Link, Section
 from dashboards.source.notes import ABSENT, CHOSEN, POINT, RANGE, UNPRICED, WIDEST, Note
 from dashboards.source.overview_health import ABOUT, HEALTH
 from dashboards.source.overview_stats import NOW_STATS, RANGE_STATS
-from dashboards.source.panels import RATIO, Lines, Query, Ranking, Size
-from dashboards.source.promql import COST, ENERGY, OUTPUT, SPAN, WHOLE, Metrics, total
+from dashboards.source.panels import HALF, RATIO, Lines, Query, Ranking, Size
+from dashboards.source.promql import OUTPUT, SPAN, WHOLE, Metrics, total
 from dashboards.source.tables import Column, Table
 
 M = Metrics("=~")
@@ -45,8 +46,8 @@ SERVERS = Table(
         Query(numbers.tokens_per_joule(M, WHOLE, *ROW)),
         Query(numbers.tokens_per_dollar(M, WHOLE, *ROW)),
         Query(numbers.dollars_per_million(M, WHOLE, *ROW)),
-        Query(numbers.idle_share(M, ENERGY, WHOLE, *ROW)),
-        Query(numbers.idle_share(M, COST, WHOLE, *ROW)),
+        Query(numbers.idle_energy(M, WHOLE, *ROW)),
+        Query(numbers.idle_dollars(M, WHOLE, *ROW)),
         Query(COVERAGE),
     ),
     (
@@ -65,8 +66,39 @@ SERVERS = Table(
     ),
     sort="Per million tokens",
     descending=True,
-    size=Size(24, 6),
+    size=Size(24, 7),
     no_value="no server: is tokwatt scraped?",
+)
+PEAK = Table(
+    "At the load that hardware is bought for",
+    Note(
+        what="P90 load: what a server reaches or exceeds in a tenth of the time, idle time included, and its power and "
+        "efficiency at that load; of one replica where several share a name. Levels of load are a factor of 1.5 wide. "
+        "Beside it the mean power over all that time.",
+        per="tokens per joule: all energy given at that load.",
+        boundary=CHOSEN,
+        window=f"{RANGE} Choose 7 days to see what the recording rules `...:p90_load_7d` hold.",
+        wrong="An empty cell: no time yet in which tokens and all energy of the server were measured.",
+    ),
+    (
+        Query(load.tokens_per_second(M)),
+        Query(load.watts(M)),
+        Query(load.tokens_per_joule(M)),
+        Query(load.mean_watts(M)),
+    ),
+    (
+        Column("cluster", "Cluster"),
+        Column("namespace", "Namespace"),
+        Column("server", "Server", link=SERVER_PAGE),
+        Column("A", "P90 load", numbers.TOKENS_PER_SECOND, decimals=0),
+        Column("B", "Power at P90 load", "watt", decimals=1),
+        Column("D", "Power, mean", "watt", decimals=1),
+        Column("C", "Tokens per joule at P90 load", numbers.TOKENS_PER_JOULE, bar="high", decimals=3),
+    ),
+    sort="Power at P90 load",
+    descending=True,
+    size=Size(24, 7),
+    no_value="no full slice of load yet",
 )
 RANKINGS = (
     Ranking(
@@ -166,7 +198,8 @@ GRAPHS = (
     Lines(
         "Cost rate by component",
         Note(
-            what="Dollars per hour, stacked: capacity is what the hardware costs by time, energy what it draws.",
+            what="Dollars per hour, stacked: capacity is what the hardware costs by time, energy what it draws; below "
+            "zero what negative electricity prices earned (energy_credit). Their sum is the net.",
             boundary=WIDEST,
             window=POINT,
             wrong=f"No energy part: no electricity price, or the lease includes power. {UNPRICED}",
@@ -174,8 +207,23 @@ GRAPHS = (
         numbers.DOLLARS_PER_HOUR,
         (Query(numbers.dollars_per_hour(M, SPAN, "component"), "{{component}}"),),
         stacked=True,
+        soft_zero=True,
         colors=numbers.COMPONENT_COLORS,
         no_value=NO_PRICE,
+    ),
+    by_basis(M, HALF),
+    Lines(
+        "Carbon rate by server",
+        Note(
+            what="Grams of CO2 equivalent per hour, stacked, of the electricity used.",
+            boundary="energy at the widest measured boundary, times PUE, whatever boundary is chosen.",
+            window=POINT,
+            wrong="Changes at steady power: the grid's intensity changed. Empty: no `prices.carbon` is configured.",
+        ),
+        numbers.GRAMS_PER_HOUR,
+        (Query(numbers.grams_per_hour(M, SPAN, "server"), "{{server}}"),),
+        stacked=True,
+        no_value="no carbon intensity",
     ),
 )
 
@@ -186,7 +234,7 @@ BOARD = Board(
     sections=(
         Section("Now", NOW_STATS),
         Section("Over the chosen time range", RANGE_STATS),
-        Section("Servers: best and worst", (SERVERS, *RANKINGS)),
+        Section("Servers: best and worst", (SERVERS, *RANKINGS, PEAK)),
         Section("Over time", GRAPHS),
         Section("Health of the measurement", HEALTH),
         Section("How to read this page", (ABOUT,)),

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dashboards.source import numbers
-from dashboards.source.notes import LIVE, NOW, POINT, Note
-from dashboards.source.panels import Lines, Query, Size, Stat, Text
+from dashboards.source.notes import CHOSEN, LIVE, NOW, POINT, Note
+from dashboards.source.panels import Lines, Panel, Query, Size, Stat, Text
 from dashboards.source.promql import Metrics, total
 from dashboards.source.tables import Column, Table
 from dashboards.source.variables import SCOPE
 
 M = Metrics("=~")
 SOURCE_ROW = ("cluster", "namespace", "source", "kind")
+SMALL_LOW = Size(3, 3)
+# Below coverage the gauges are absent too: such a server is not counted here.
+UNSPLIT = (
+    f"count({M.of('tokwatt_server_info')} unless {M.of('tokwatt_server_info', phases='none')} "
+    f"and on (job, instance, server) ({M.of('tokwatt_server_power_watts')} > 0) "
+    "unless on (job, instance, server) "
+    f"({M.of('tokwatt_prefill_tokens_per_joule')} or {M.of('tokwatt_decode_tokens_per_joule')})) or vector(0)"
+)
 STATES = {"0": ("DOWN", "red"), "1": ("UP", "green")}
 SEVERITIES = {"critical": ("critical", "red"), "warning": ("warning", "orange"), "info": ("info", "blue")}
 
@@ -129,7 +137,7 @@ COUNTS = (
         "none",
         Query(f'count(ALERTS{{alertname=~"Tokwatt.*", alertstate="firing", {SCOPE}}}) or vector(0)'),
         thresholds=numbers.BAD_IF_ANY,
-        size=Size(4, 3),
+        size=SMALL_LOW,
     ),
     Stat(
         "Sources down",
@@ -141,18 +149,7 @@ COUNTS = (
         "none",
         Query(f"count({M.of('tokwatt_source_up')} == 0) or vector(0)"),
         thresholds=numbers.BAD_IF_ANY,
-        size=Size(4, 3),
-    ),
-    Stat(
-        "Sources",
-        Note(
-            what="Token sources and meters that the exporters know.",
-            window="now.",
-            wrong="Fewer than configured: an exporter is down, or was reloaded with a shorter configuration.",
-        ),
-        "none",
-        Query(f"count({M.of('tokwatt_source_up')})"),
-        size=Size(4, 3),
+        size=SMALL_LOW,
     ),
     Stat(
         "Exporters",
@@ -163,7 +160,7 @@ COUNTS = (
         ),
         "none",
         Query(f"count({M.of('tokwatt_build_info')})"),
-        size=Size(4, 3),
+        size=SMALL_LOW,
         no_value="none",
     ),
     Stat(
@@ -176,8 +173,53 @@ COUNTS = (
         "suffix:/min",
         Query(f"60 * {total(M.rate('tokwatt_source_errors_total'))} or vector(0)"),
         thresholds=((None, "green"), (1, "yellow"), (10, "red")),
-        size=Size(4, 3),
+        size=SMALL_LOW,
         decimals=1,
+    ),
+    Stat(
+        "Lowest coverage",
+        Note(
+            what="Coverage of the worst server. Below 0.9 (`min_coverage`) its live gauges are absent.",
+            per="the live window: the part in which tokens and this boundary's energy were both measured.",
+            boundary=CHOSEN,
+            window=LIVE,
+            wrong="Find the server in the table, and its source under Health.",
+        ),
+        "percentunit",
+        Query(f"min({M.of('tokwatt_window_coverage_ratio')})"),
+        thresholds=numbers.COVERAGE,
+        no_value="not measured",
+        decimals=0,
+        size=SMALL_LOW,
+    ),
+    Stat(
+        "Energy error",
+        Note(
+            what="Half of the 90 % interval of a server's energy, as a share of it: the worst of the chosen servers.",
+            per="energy of the live window.",
+            boundary=CHOSEN,
+            window=LIVE,
+            wrong="Its server's page tells it by boundary. Empty: coverage below 0.9, or a rule divides GPUs.",
+        ),
+        "percentunit",
+        Query(f"max({M.of('tokwatt_energy_error_ratio')})"),
+        size=SMALL_LOW,
+        no_value="not known",
+        decimals=1,
+    ),
+    Stat(
+        "Servers unsplit",
+        Note(
+            what="Servers whose method should tell prefill from decode and does not at the moment; not those where "
+            "it is switched off or cannot be.",
+            per="nothing: a number of servers.",
+            boundary=CHOSEN,
+            window=LIVE,
+            wrong="Normal in the first minute and at loads that never vary. The live page tells why (docs/phases.md).",
+        ),
+        "none",
+        Query(UNSPLIT),
+        size=SMALL_LOW,
     ),
     Stat(
         "Simulated servers",
@@ -189,10 +231,10 @@ COUNTS = (
         "none",
         Query(f"count({M.of('tokwatt_server_info', simulated='true')}) or vector(0)"),
         thresholds=((None, "green"), (1, "orange")),
-        size=Size(4, 3),
+        size=SMALL_LOW,
     ),
 )
-HEALTH = (*COUNTS, SOURCES, FAILED_READS, ALERTS, UNATTRIBUTED, COVERAGE)
+HEALTH: tuple[Panel, ...] = (*COUNTS, SOURCES, FAILED_READS, ALERTS, UNATTRIBUTED, COVERAGE)
 
 ABOUT = Text(
     "Reading the numbers",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.source import numbers
 from dashboards.source.notes import ABSENT, CHOSEN, LIVE, NOW, RANGE, UNPRICED, WIDEST, Note
 from dashboards.source.panels import Query, Stat
-from dashboards.source.promql import COST, ENERGY, OUTPUT, SPAN, WHOLE, Metrics, total
+from dashboards.source.promql import CARBON, ENERGY, OUTPUT, SPAN, WHOLE, Metrics, total
 
 M = Metrics("=~")
 NO_PRICE = "no cost data"
@@ -101,7 +101,7 @@ NOW_STATS = (
     Stat(
         "Cost rate",
         Note(
-            what="Dollars per hour of the chosen servers: capacity and energy.",
+            what="Dollars per hour of the chosen servers: capacity and energy, net of credits.",
             boundary=WIDEST,
             window=NOW,
             wrong=f"Compare with tokwatt_capacity_price_dollars_per_second x 3600. {UNPRICED}",
@@ -139,13 +139,13 @@ RANGE_STATS = (
     Stat(
         "Cost",
         Note(
-            what="Dollars of the chosen servers: capacity and energy.",
+            what="Dollars of the chosen servers: capacity and energy, net of credits.",
             boundary=WIDEST,
             window=RANGE,
             wrong=f"Split it by component in Cost rate, below. {UNPRICED}",
         ),
         numbers.DOLLARS,
-        Query(total(M.increase(COST))),
+        Query(total(M.dollars("increase", WHOLE))),
         no_value=NO_PRICE,
         decimals=2,
     ),
@@ -186,7 +186,7 @@ RANGE_STATS = (
             wrong="High: fewer replicas, or more traffic per replica. " + ABSENT,
         ),
         "percentunit",
-        Query(numbers.idle_share(M, ENERGY)),
+        Query(numbers.idle_energy(M)),
         thresholds=numbers.IDLE,
         no_value=NO_METER,
         decimals=1,
@@ -201,24 +201,21 @@ RANGE_STATS = (
             wrong=f"Higher than that of energy: idle hardware costs rent, not power. {UNPRICED}",
         ),
         "percentunit",
-        Query(numbers.idle_share(M, COST)),
+        Query(numbers.idle_dollars(M)),
         thresholds=numbers.IDLE,
         no_value=NO_PRICE,
         decimals=1,
     ),
     Stat(
-        "Lowest coverage",
+        "Carbon",
         Note(
-            what="Coverage of the worst server. Below 0.9 (`min_coverage`) its live gauges are absent.",
-            per="the live window: the part in which tokens and this boundary's energy were both measured.",
-            boundary=CHOSEN,
-            window=LIVE,
-            wrong="Find the server in the table, and its source under Health.",
+            what="CO2 equivalent of the electricity that the chosen servers used.",
+            boundary="energy at the widest measured boundary, times PUE, whatever boundary is chosen.",
+            window=RANGE,
+            wrong="Empty: no `prices.carbon` is configured. Making the hardware is not in it.",
         ),
-        "percentunit",
-        Query(f"min({M.of('tokwatt_window_coverage_ratio')})"),
-        thresholds=numbers.COVERAGE,
-        no_value=NO_METER,
-        decimals=0,
+        "massg",
+        Query(total(M.increase(CARBON))),
+        no_value="no intensity",
     ),
 )

@@ -45,7 +45,7 @@ class Size:
 
 SMALL, WIDE, HALF = Size(3, 4), Size(24, 4), Size(12, 8)
 LOW_HALF = Size(12, 6)
-THIRD = Size(8, 9)  # one more in height: its legend is below, not beside
+THIRD = Size(8, 10)  # two more in height: its legend is below, not beside
 
 
 class Panel(Protocol):
@@ -100,9 +100,11 @@ class Stat:
     thresholds: tuple[Threshold, ...] = PLAIN
     no_value: str = "no data"
     decimals: int | None = None
+    shows_name: bool = False  # the series' name instead of its value
 
     def builder(self) -> Any:
         """Return a stat panel."""
+        named = options.BigValueTextMode.NAME if self.shows_name else options.BigValueTextMode.AUTO
         panel = stat.Panel().targets(targets((self.query,), instant=True)).unit(self.unit).no_value(self.no_value)
         if self.decimals is not None:
             panel = panel.decimals(self.decimals)
@@ -115,7 +117,7 @@ class Stat:
             .graph_mode(options.BigValueGraphMode.NONE)
             .color_mode(options.BigValueColorMode.VALUE)
             .text(common.VizTextDisplayOptions().value_size(VALUE_SIZE))
-            .text_mode(options.BigValueTextMode.AUTO if self.query.legend else options.BigValueTextMode.VALUE)
+            .text_mode(named if self.query.legend else options.BigValueTextMode.VALUE)
         )
 
 
@@ -132,9 +134,12 @@ class Lines:
     calcs: tuple[str, ...] = ("mean", "lastNotNull")  # of ratios: RATIO, for the mean of ratios is no ratio
     colors: Mapping[str, str] | None = None  # series name -> colour
     zero_based: bool = True
+    soft_zero: bool = False  # the axis holds 0, and goes below it where values do; in place of zero_based
     no_value: str = "no data"
     thresholds: tuple[Threshold, ...] = PLAIN
     maximum: float | None = None
+    color: str = ""  # of all series; "": one colour each
+    band: tuple[str, str] | None = None  # names of two queries, lower and upper: the area between them is shaded
 
     def builder(self) -> Any:
         """Return a time series panel."""
@@ -145,7 +150,7 @@ class Lines:
             .targets(targets(self.queries, instant=False))
             .unit(self.unit)
             .no_value(self.no_value)
-            .color_scheme(_color(model.FieldColorModeId.PALETTE_CLASSIC))
+            .color_scheme(self._palette())
             .thresholds(steps(self.thresholds))
             .line_width(1 if self.stacked else 2)
             .fill_opacity(60 if self.stacked else 8)
@@ -161,14 +166,33 @@ class Lines:
             panel = panel.thresholds_style(style)
         if self.stacked:
             panel = panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
-        if self.zero_based:
+        if self.soft_zero:
+            panel = panel.axis_soft_min(0)
+        elif self.zero_based:
             panel = panel.min(0)
         if self.maximum is not None:
             panel = panel.max(self.maximum)
         for name, color in (self.colors or {}).items():
             value = {"mode": "fixed", "fixedColor": color}
             panel = panel.override_by_name(name, [model.DynamicConfigValue(id_val="color", value=value)])
+        for name, properties in self._edges().items():
+            panel = panel.override_by_name(
+                name, [model.DynamicConfigValue(id_val=key, value=properties[key]) for key in properties]
+            )
         return panel
+
+    def _palette(self) -> build.FieldColor:
+        if self.color:
+            return _color(model.FieldColorModeId.FIXED).fixed_color(self.color)
+        return _color(model.FieldColorModeId.PALETTE_CLASSIC)
+
+    def _edges(self) -> dict[str, dict[str, object]]:
+        """Return the field options of the band's two edges: no lines, the upper filled down to the lower."""
+        if self.band is None:
+            return {}
+        lower, upper = self.band
+        bare: dict[str, object] = {"custom.lineWidth": 0, "custom.fillOpacity": 0, "custom.showPoints": "never"}
+        return {lower: bare, upper: {**bare, "custom.fillBelowTo": lower, "custom.fillOpacity": 20}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ WHOLE = "$__range"  # the time range chosen in Grafana
 # The boundary is part of the metric's name, so that sum() over a metric is true; the variable picks the name.
 ENERGY = "tokwatt_server_${boundary}_energy_joules_total"
 COST = "tokwatt_cost_dollars_total"
+CREDIT = "tokwatt_energy_credit_dollars_total"
+CARBON = "tokwatt_carbon_grams_total"
 INPUT = "tokwatt_input_tokens_total"
 CACHED = "tokwatt_cached_input_tokens_total"
 OUTPUT = "tokwatt_output_tokens_total"
@@ -37,7 +39,10 @@ class Metrics:
         return _LABELS[name.replace("${boundary}", "gpu")]
 
     def of(self, name: str, *, every: str = "", **fixed: str) -> str:
-        """Select a metric by all variables that its labels allow, except the label `every`; `fixed` are exact."""
+        """Select a metric by all variables that its labels allow, except the label `every`.
+
+        `fixed` are exact; "!idle" is everything but idle.
+        """
         known = self.labels(name)
         unknown = {*fixed, *filter(None, [every])} - set(known)
         if unknown:
@@ -49,7 +54,10 @@ class Metrics:
         }
         matchers = ['cluster=~"$cluster"', 'namespace=~"$namespace"']
         matchers += [text for label, text in variables.items() if label in known and label not in {every, *fixed}]
-        matchers += [f'{label}="{value}"' for label, value in fixed.items()]
+        matchers += [
+            f'{label}!="{value[1:]}"' if value.startswith("!") else f'{label}="{value}"'
+            for label, value in fixed.items()
+        ]
         return f"{name}{{{', '.join(matchers)}}}"
 
     def rate(self, name: str, span: str = SPAN, **fixed: str) -> str:
@@ -59,6 +67,16 @@ class Metrics:
     def increase(self, name: str, span: str = WHOLE, **fixed: str) -> str:
         """Return a counter's increase over a span."""
         return f"increase({self.of(name, **fixed)}[{span}])"
+
+    def dollars(self, of: str, span: str = SPAN, *, electricity: bool = False, **fixed: str) -> str:
+        """Return dollars by component over a span, net: what negative electricity prices earned has its sign.
+
+        `of`: "rate" or "increase". `electricity`: without capacity.
+        """
+        component = {"component": "energy"} if electricity else {}
+        spent = f"{of}({self.of(COST, **component, **fixed)}[{span}])"
+        earned = f"-{of}({self.of(CREDIT, **fixed)}[{span}])"
+        return f'({spent} or label_replace({earned}, "component", "energy_credit", "", ""))'
 
     def here(self, expr: str) -> str:
         """Keep the series of the exporters that measure the chosen server: meters carry no server label."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dashboards.source import numbers
 from dashboards.source.layout import Board, Link, Section
-from dashboards.source.notes import ABSENT, CHOSEN, POINT, UNPRICED, WIDEST, Note
-from dashboards.source.panels import RATIO, THIRD, Lines, Query, Scatter
+from dashboards.source.notes import ABSENT, CHOSEN, LIVE, POINT, Note
+from dashboards.source.panels import RATIO, Lines, Query, Scatter
 from dashboards.source.promql import CACHED, ENERGY, INPUT, OUTPUT, SPAN, Metrics, total
 from dashboards.source.server_health import IDENTITY, QUALITY
+from dashboards.source.server_money import MONEY, PEAK, RESPONSES
+from dashboards.source.server_phases import PHASES
 from dashboards.source.server_stats import HEADLINES
 
 M = Metrics("=")
-NO_PRICE = "no cost data"
 NO_METER = "not measured"
 
 TOKENS = (
@@ -53,11 +54,10 @@ ENERGY_PANELS = (
             "method can tell prefill from decode.",
             boundary=CHOSEN,
             window=POINT,
-            wrong="All unsplit: no split was identified, none is invented. Much idle: few requests. " + ABSENT,
+            wrong="All unsplit: see Prefill and decode. Much idle: few requests. " + ABSENT,
         ),
         "watt",
         (Query(total(M.rate(ENERGY), "phase"), "{{phase}}"),),
-        size=THIRD,
         stacked=True,
         colors=numbers.PHASE_COLORS,
         no_value=NO_METER,
@@ -72,7 +72,6 @@ ENERGY_PANELS = (
         ),
         "watt",
         tuple(Query(numbers.watts(M, boundary=name), name) for name in ("facility", "host", "gpu")),
-        size=THIRD,
         colors=numbers.BOUNDARY_COLORS,
         no_value=NO_METER,
     ),
@@ -93,8 +92,20 @@ ENERGY_PANELS = (
                 "GPU {{index}}",
             ),
         ),
-        size=THIRD,
         no_value="no GPU meter",
+    ),
+    Lines(
+        "Power of the host beside its GPUs",
+        Note(
+            what="What whole machines draw less what the GPUs in them draw: CPUs, memory, fans, network, losses.",
+            boundary="host less GPU, of the hosts that measure this server, shared by all servers on them.",
+            window=f"{LIVE} Each point is one such window.",
+            wrong="High while nothing runs: fans, or another workload. Empty: no host meter, or the GPUs seem to draw "
+            "more than the host (a wrong `hosts:`).",
+        ),
+        "watt",
+        (Query(f"sum by (device) ({M.here(M.of('tokwatt_host_non_gpu_power_watts'))})", "{{device}}"),),
+        no_value="no host meter",
     ),
 )
 
@@ -134,58 +145,6 @@ EFFICIENCY = (
     ),
 )
 
-MONEY = (
-    Lines(
-        "Cost rate by component",
-        Note(
-            what="Dollars per hour, stacked: capacity by time, energy by joules.",
-            boundary=WIDEST,
-            window=POINT,
-            wrong=f"No energy part: no electricity price, or the lease includes power. {UNPRICED}",
-        ),
-        numbers.DOLLARS_PER_HOUR,
-        (Query(numbers.dollars_per_hour(M, SPAN, "component"), "{{component}}"),),
-        size=THIRD,
-        stacked=True,
-        colors=numbers.COMPONENT_COLORS,
-        no_value=NO_PRICE,
-    ),
-    Lines(
-        "Cost rate by phase",
-        Note(
-            what="Dollars per hour by what the server was doing, stacked.",
-            boundary=WIDEST,
-            window=POINT,
-            wrong=f"Much idle: few requests for the capacity paid. {UNPRICED}",
-        ),
-        numbers.DOLLARS_PER_HOUR,
-        (Query(numbers.dollars_per_hour(M, SPAN, "phase"), "{{phase}}"),),
-        size=THIRD,
-        stacked=True,
-        colors=numbers.PHASE_COLORS,
-        no_value=NO_PRICE,
-    ),
-    Lines(
-        "Cost per million tokens",
-        Note(
-            what="Dollars for a million generated tokens: in all, and the part that is energy.",
-            per="generated tokens.",
-            boundary=WIDEST,
-            window=POINT,
-            wrong="Peaks when traffic is low: fixed capacity over few tokens. Gaps: no token came. " + UNPRICED,
-        ),
-        numbers.DOLLARS,
-        (
-            Query(numbers.dollars_per_million(M, SPAN), "all"),
-            Query(numbers.dollars_per_million(M, SPAN, component="energy"), "energy"),
-        ),
-        size=THIRD,
-        colors={"all": "blue", "energy": "orange"},
-        calcs=RATIO,
-        no_value=NO_PRICE,
-    ),
-)
-
 BOARD = Board(
     uid="tokwatt-server",
     title="tokwatt / Server",
@@ -195,7 +154,10 @@ BOARD = Board(
         Section("Tokens", TOKENS),
         Section("Energy", ENERGY_PANELS),
         Section("Efficiency", EFFICIENCY),
-        Section("Cost", MONEY),
+        Section("Prefill and decode", PHASES),
+        Section("Cost and carbon", MONEY),
+        Section("Meaningful responses: $ = Et x A x Ct + Pt x Cp", RESPONSES),
+        Section("At the load that hardware is bought for", PEAK),
         Section("Quality of the measurement", QUALITY),
         Section("Identity", IDENTITY),
     ),

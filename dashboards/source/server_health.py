@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.source import numbers
 from dashboards.source.notes import LIVE, POINT, Note
-from dashboards.source.panels import Lines, Panel, Query, Size
+from dashboards.source.panels import THIRD, Lines, Panel, Query, Size
 from dashboards.source.promql import Metrics, total
 from dashboards.source.tables import Column, Table
 
@@ -30,6 +30,10 @@ def _other_servers() -> str:
 
 
 IN_RANGE = "increase({}[$__range])"
+COUNTER_TO_POWER = (
+    f"max by (index, device) ({M.here(M.of('tokwatt_meter_counter_to_power_ratio'))}"
+    f" * on (job, instance, device) group_left (index) {M.of('tokwatt_gpu_info')})"
+)
 QUALITY: tuple[Panel, ...] = (
     Table(
         "Sources of this server",
@@ -56,8 +60,30 @@ QUALITY: tuple[Panel, ...] = (
             Column("E", "Resets", "short", decimals=0, width=75),
         ),
         sort="State",
-        size=Size(12, 7),
+        size=Size(12, 8),
         no_value="no source: is tokwatt scraped?",
+    ),
+    Table(
+        "Failed reads by source and reason",
+        Note(
+            what="Reads that failed since the exporter started, worst first, and how many of them in the chosen range.",
+            window="since the exporter's start, and the time range chosen in Grafana.",
+            wrong="Reasons are explained in docs/sources.md. A reason seen once counts only in the first column.",
+        ),
+        (
+            Query(f"sum by (source, reason) ({sources('tokwatt_source_errors_total')} > 0)"),
+            Query(f"sum by (source, reason) {sources('tokwatt_source_errors_total', reading=IN_RANGE)}"),
+        ),
+        (
+            Column("source", "Source"),
+            Column("reason", "Reason"),
+            Column("A", "Since start", "short", decimals=0, width=105),
+            Column("B", "In the range", "short", decimals=0, width=110),
+        ),
+        sort="Since start",
+        descending=True,
+        size=Size(12, 8),
+        no_value="No read has failed.",
     ),
     Lines(
         "Coverage by boundary",
@@ -70,12 +96,48 @@ QUALITY: tuple[Panel, ...] = (
         ),
         "percentunit",
         (Query(f"min by (boundary) ({M.of('tokwatt_window_coverage_ratio', every='boundary')})", "{{boundary}}"),),
-        size=Size(12, 7),
+        size=THIRD,
         calcs=("min", "lastNotNull"),
         colors=numbers.BOUNDARY_COLORS,
         thresholds=((None, "red"), (0.9, "green")),
         maximum=1,
         no_value="not measured",
+    ),
+    Lines(
+        "Error of the energy by boundary",
+        Note(
+            what="Half of the 90 % interval of the live window's energy, as a share of it: what meters declare of "
+            "themselves, and when they were read.",
+            per="energy of the live window.",
+            boundary="each that this server has.",
+            window=LIVE,
+            wrong="Large: a slow or coarse meter, widen `window_seconds`. Empty: coverage below 0.9, or a rule divides "
+            "a GPU between servers, and nobody knows the error of a rule.",
+        ),
+        "percentunit",
+        (Query(f"max by (boundary) ({M.of('tokwatt_energy_error_ratio', every='boundary')})", "{{boundary}}"),),
+        size=THIRD,
+        calcs=("max", "lastNotNull"),
+        colors=numbers.BOUNDARY_COLORS,
+        no_value="not known",
+    ),
+    Lines(
+        "Energy counter over power by GPU",
+        Note(
+            what="What a GPU's energy counter gives, over what its power readings add up to: about 1 if both are "
+            "right.",
+            per="integrated power of the same GPU over the last minutes.",
+            boundary="GPU boards, of the exporters that measure this server.",
+            window="the last minutes before each point (docs/meters.md).",
+            wrong="Below 0.8 or above 1.25: one of the two lies (runbook TokwattMeterContradictsItself). Empty: the "
+            "meter has no counter beside its power.",
+        ),
+        "none",
+        (Query(COUNTER_TO_POWER, "GPU {{index}}"),),
+        size=THIRD,
+        calcs=("min", "max"),
+        zero_based=False,
+        no_value="not compared",
     ),
     Lines(
         "Seconds a read takes",
@@ -86,7 +148,7 @@ QUALITY: tuple[Panel, ...] = (
         ),
         "s",
         (Query(f"max by (source) {sources('tokwatt_source_read_seconds')}", "{{source}}"),),
-        size=Size(8, 8),
+        size=Size(12, 8),
         calcs=("max", "lastNotNull"),
     ),
     Lines(
@@ -108,30 +170,8 @@ QUALITY: tuple[Panel, ...] = (
                 "{{source}}: resets",
             ),
         ),
-        size=Size(8, 8),
+        size=Size(12, 8),
         calcs=("max", "lastNotNull"),
-    ),
-    Table(
-        "Failed reads by source and reason",
-        Note(
-            what="Reads that failed since the exporter started, worst first, and how many of them in the chosen range.",
-            window="since the exporter's start, and the time range chosen in Grafana.",
-            wrong="Reasons are explained in docs/sources.md. A reason seen once counts only in the first column.",
-        ),
-        (
-            Query(f"sum by (source, reason) ({sources('tokwatt_source_errors_total')} > 0)"),
-            Query(f"sum by (source, reason) {sources('tokwatt_source_errors_total', reading=IN_RANGE)}"),
-        ),
-        (
-            Column("source", "Source"),
-            Column("reason", "Reason"),
-            Column("A", "Since start", "short", decimals=0, width=105),
-            Column("B", "In the range", "short", decimals=0, width=110),
-        ),
-        sort="Since start",
-        descending=True,
-        size=Size(8, 8),
-        no_value="No read has failed.",
     ),
 )
 
@@ -142,21 +182,21 @@ IDENTITY: tuple[Panel, ...] = (
         Note(
             what="What the exporter knows of this server, with the labels of your configuration.",
             window="now.",
-            wrong='input "all": the engine cannot tell cached from computed prompt tokens. simulated: a demo.',
+            wrong='input "all": the engine cannot tell cached from computed prompt tokens. output "at_finish": it '
+            "counts output only when a request ends. simulated: a demo.",
         ),
         (Query(M.of("tokwatt_server_info")),),
         (
-            Column("cluster", "Cluster"),
-            Column("namespace", "Namespace"),
             Column("server", "Server"),
             Column("engine", "Engine", width=90),
             Column("engine_version", "Version"),
             Column("role", "Role", width=75),
             Column("input", "Input", width=95),
+            Column("output", "Output", width=90),
             Column("simulated", "Simulated", width=90),
         ),
         sort="Server",
-        hidden=(*TARGET, "Value"),
+        hidden=(*TARGET, "cluster", "namespace", "phases", "Value"),
         size=Size(12, 4),
     ),
     Table(

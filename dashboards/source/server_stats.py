@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.source import numbers
 from dashboards.source.notes import ABSENT, CHOSEN, LIVE, NOW, RANGE, UNPRICED, WIDEST, Note
 from dashboards.source.panels import Query, Stat
-from dashboards.source.promql import COST, SPAN, Metrics, total
+from dashboards.source.promql import SPAN, Metrics, total
 
 M = Metrics("=")
 NO_PRICE = "no cost data"
@@ -78,7 +78,7 @@ HEADLINES = (
     Stat(
         "Cost rate",
         Note(
-            what="Dollars per hour: capacity and energy.",
+            what="Dollars per hour: capacity and energy, net of credits.",
             boundary=WIDEST,
             window=NOW,
             wrong=f"Far from the price of capacity: look at Cost rate by component. {UNPRICED}",
@@ -98,7 +98,7 @@ HEADLINES = (
             wrong=f"High: this server needs traffic, or should not run. {UNPRICED}",
         ),
         "percentunit",
-        Query(numbers.idle_share(M, COST)),
+        Query(numbers.idle_dollars(M)),
         thresholds=numbers.IDLE,
         no_value=NO_PRICE,
         decimals=1,
@@ -106,11 +106,12 @@ HEADLINES = (
     Stat(
         "Per response",
         Note(
-            what="Dollars per meaningful response: attempts x dollars / responses, and support tokens.",
-            per="responses that ended well.",
+            what="Dollars per meaningful response: generated tokens per response x attempts x dollars per generated "
+            "token, and dollars of pre- and post-processing. The terms are under Meaningful responses.",
+            per="responses that the application can use.",
             boundary=WIDEST,
             window=LIVE,
-            wrong="Not set: `responses:` names no attempts for this server, or no response ended in the window.",
+            wrong="Not set: `responses:` has no entry for this server, or no response ended in the window.",
         ),
         numbers.DOLLARS,
         Query(f"avg by (model) ({M.of('tokwatt_response_cost_dollars')})", EACH_MODEL),

@@ -13,10 +13,10 @@ from support.processes import Child, poll
 from support.prometheus import Prometheus, running_prometheus
 from support.prometheus import test_rules as run_rule_tests
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SERVER = "sim-code"  # an engine that also counts requests
-SPANS = {"rate": "8s", "whole": "12s"}
+SPANS = {"rate": "8s", "whole": "30s"}
 # (panel, refId) that have nothing to show on a healthy demo without Alertmanager's rules
 NOTHING_HAPPENED = {
     ("Alerts", "A"): "no alert rules are loaded, and nothing is wrong",
@@ -30,7 +30,7 @@ NOTHING_HAPPENED = {
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has scraped the demo for some twenty seconds."""
+    """A Prometheus that has scraped the demo until its energy is split between prefill and decode: a minute or two."""
     work = tmp_path_factory.mktemp("dashboards")
     address = f"127.0.0.1:{free_port()}"
     demo = Child("demo", [sys.executable, "-m", "tokwatt", "demo", "--listen", address], work / "demo.log")
@@ -40,6 +40,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             enough = "min(count_over_time(tokwatt_output_tokens_total[1m])) >= 18"
             server.wait_for(enough, 60.0)
             poll(lambda: server.instant("count(tokwatt_server_power_watts) == 12"), "power at three boundaries", 30.0)
+            split = f'count(tokwatt_prefill_tokens_per_joule{{server="{SERVER}"}}) == {len(BOUNDARIES)}'
+            poll(lambda: server.instant(split), "a phase split", 150.0, every=1.0)
+            poll(lambda: server.instant("tokwatt_meter_counter_to_power_ratio"), "compared meters", 90.0, every=1.0)
             yield server
     finally:
         demo.stop(5.0)
@@ -94,8 +97,11 @@ def test_excepted_queries_exist():
 def test_numbers_of_the_overview_agree(prometheus):
     overview = "tokwatt-overview"
     per_joule = {boundary: number(prometheus, overview, "Tokens per joule", boundary) for boundary in BOUNDARIES}
-    assert per_joule["gpu"] > per_joule["host"] > per_joule["facility"] > 0
-    assert per_joule["host"] / per_joule["facility"] == pytest.approx(1.2, rel=0.01)  # the demo's PUE
+    assert per_joule["gpu"] > per_joule["host"] > 0 < per_joule["facility"]
+    first = next(one for one in targets(load(overview)) if one.panel == "Tokens per joule")
+    host, facility = (filled(first.expr, server=".*", boundary=name, **SPANS) for name in ("host", "facility"))
+    at_one_instant = prometheus.value(f"({host}) / ({facility})")
+    assert at_one_instant == pytest.approx(1.2, rel=0.01)  # the demo's PUE
     assert number(prometheus, overview, "Cost rate") == pytest.approx(17.5 + 0.9, rel=0.05)  # 7 GPUs x 2.50, and power
     for share in ("Idle energy", "Idle dollars", "Lowest coverage"):
         assert 0 <= number(prometheus, overview, share) <= 1
@@ -104,6 +110,17 @@ def test_numbers_of_the_overview_agree(prometheus):
 def expression(panel: str, which: int = 0) -> str:
     found = [one.expr for one in targets(load("tokwatt-overview")) if one.panel == panel]
     return filled(found[which], rate="1m", whole="1m")
+
+
+def promtool_agrees(file: Path, inputs: list[dict[str, str]], expected: dict[str, tuple[str, float]], at: str) -> None:
+    """`expected`: what an expression, rounded to 1e-6, gives as its one sample, by the panel's title."""
+    cases = [
+        {"expr": f"round(sum({expr}), 1e-6)", "eval_time": at, "exp_samples": [{"value": round(value, 6)}]}
+        for expr, value in expected.values()
+    ]
+    test = {"interval": "6s", "input_series": inputs, "promql_expr_test": cases}
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}))
+    run_rule_tests(file)
 
 
 def test_ratios_are_of_sums_and_leave_out_what_was_not_measured(tmp_path: Path) -> None:
@@ -135,7 +152,8 @@ def test_ratios_are_of_sums_and_leave_out_what_was_not_measured(tmp_path: Path) 
         dollars("even", 1, "idle", "capacity"),
         dollars("good", 0.5, "unsplit", "energy"),
         tokens("quiet", 0),
-        dollars("quiet", 3.5, "idle", "capacity"),
+        dollars("quiet", 4, "idle", "capacity"),
+        series("tokwatt_energy_credit_dollars_total", 0.5, server="quiet", model="m", phase="idle"),
     ]
     expected = {
         "Tokens per joule": 1400 / 1100,
@@ -145,11 +163,54 @@ def test_ratios_are_of_sums_and_leave_out_what_was_not_measured(tmp_path: Path) 
         "Idle energy": 400 / 6100,
         "Idle dollars": 4.5 / 7,
     }
-    cases = [
-        {"expr": f"round({expression(panel)}, 1e-6)", "eval_time": "2m", "exp_samples": [{"value": round(value, 6)}]}
-        for panel, value in expected.items()
+    promtool_agrees(
+        tmp_path / "ratios.yml", inputs, {name: (expression(name), value) for name, value in expected.items()}, "2m"
+    )
+
+
+def test_p90_load_is_the_level_that_holds_the_ninetieth_percentile_of_time(tmp_path: Path) -> None:
+    """80 s of 100 at 5 tok/s and 300 W, 15 s at 40 tok/s and 600 W, 5 s at 200 tok/s and 900 W: P90 is the second."""
+
+    def by_load(name: str, *in_level: float) -> list[dict[str, str]]:
+        counts = [sum(in_level[: index + 1]) for index in range(len(in_level))]
+        made = []
+        for level, count in zip(("10", "50", "+Inf"), counts, strict=True):
+            labels = f'instance="a:1",job="t",server="chat",load_le="{level}"'
+            made.append({"series": f"tokwatt_load_{name}_total{{{labels}}}", "values": f"0+{count / 10}x20"})
+        return made
+
+    inputs = [
+        *by_load("seconds", 80, 15, 5),
+        *by_load("output_tokens", 80 * 5, 15 * 40, 5 * 200),
+        *by_load("host_energy_joules", 80 * 300, 15 * 600, 5 * 900),
     ]
-    file = tmp_path / "ratios.yml"
-    test = {"interval": "6s", "input_series": inputs, "promql_expr_test": cases}
-    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}))
-    run_rule_tests(file)
+    found = {one.panel: one.expr for one in targets(load("tokwatt-server"))}
+    expected = {
+        "P90 load": 40,
+        "Power at P90 load": 600,
+        "Tokens per joule at P90 load": 40 / 600,
+        "Power, mean": 0.8 * 300 + 0.15 * 600 + 0.05 * 900,
+    }
+    exprs = {panel: (filled(found[panel], server="chat", whole="1m"), value) for panel, value in expected.items()}
+    promtool_agrees(tmp_path / "load.yml", inputs, exprs, "2m")
+
+
+def test_a_phase_is_shown_with_its_error(tmp_path: Path) -> None:
+    """50 tokens per joule from 20 % more energy or less: at least 50/1.2, at most 50/0.8."""
+    at = 'instance="a:1",job="t",server="chat",boundary="host"'
+    inputs = [
+        {"series": f'tokwatt_prefill_tokens_per_joule{{{at},model="m"}}', "values": "50x20"},
+        {"series": f'tokwatt_phase_energy_error_ratio{{{at},phase="prefill"}}', "values": "0.2x20"},
+    ]
+    graph = [one.expr for one in targets(load("tokwatt-server")) if one.panel == "Prefill: tokens per joule"]
+    table = [one.expr for one in targets(load("tokwatt-server")) if one.panel == "What a token takes in each phase"]
+    values = {
+        "value": (graph[0], 50),
+        "at least": (graph[1], 50 / 1.2),
+        "at most": (graph[2], 50 / 0.8),
+        "per joule": (table[0], 50),
+        "error": (table[1], 0.2),
+        "joules per token": (table[2], 0.02),
+    }
+    exprs = {name: (filled(expr, server="chat"), value) for name, (expr, value) in values.items()}
+    promtool_agrees(tmp_path / "phases.yml", inputs, exprs, "1m")

@@ -280,7 +280,7 @@ async def test_updates_keep_elements_selection_and_open_details(tmp_path: Path) 
         assert await page.value("window.kept.isConnected && !document.querySelector('details').open")
         assert await page.value("getSelection().toString()") == "chat"
         label = await page.value("document.querySelector('.spark').getAttribute('aria-label')")
-        assert label == "Output tokens per second, last 2 min: lowest 3,000, highest 4,321"
+        assert label == "Output tokens per second, since this page opened: lowest 3,000, highest 4,321"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -23,6 +23,7 @@ def alert_groups(settings: Settings) -> tuple[Group, ...]:
                 _token_source_down(settings),
                 _meter_down(settings),
                 _price_source_down(settings),
+                _response_counter_down(settings),
                 _meter_contradicts(settings),
                 _never_ready(settings),
                 _missing_series(settings),
@@ -148,6 +149,21 @@ def _price_source_down(settings: Settings) -> Alert:
         "{{ $value | humanizeDuration }} ago. The last price holds for hold_seconds (an hour where nothing is set); "
         "after that its dollars are not counted and tokens per dollar are absent.",
         "A file or a series that a price is read from gave one before and does not.",
+    )
+
+
+def _response_counter_down(settings: Settings) -> Alert:
+    return Alert(
+        "TokwattResponseCounterDown",
+        _source_silent("responses"),
+        settings.down_for_seconds,
+        WARNING,
+        COST,
+        "The application's counter {{ $labels.source }} does not answer tokwatt",
+        "The counter of meaningful responses {{ $labels.source }}, read by {{ $labels.instance }}" + IN + ", last "
+        "answered {{ $value | humanizeDuration }} ago. Attempts and cost per meaningful response that need it are "
+        "absent; tokens, joules and dollars of the server are not touched.",
+        "An application's counter of meaningful responses answered before and does not.",
     )
 
 

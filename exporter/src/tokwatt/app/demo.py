@@ -16,6 +16,7 @@ from tokwatt.config import (
     Config,
     ElectricityPrice,
     GpuSelection,
+    GridCarbon,
     ListenAddress,
     Prices,
     ResponseConfig,
@@ -31,7 +32,10 @@ from tokwatt.sources.power.ipmi import IpmiOptions, IpmiSource
 from tokwatt.sources.power.nvml import NvmlOptions, NvmlSource
 
 DEMO_PRICES = Prices(
-    capacity=CapacityPrice(dollars_per_gpu_hour=2.50), electricity=ElectricityPrice(dollars_per_kwh=0.17), pue=1.2
+    capacity=CapacityPrice(dollars_per_gpu_hour=2.50),
+    electricity=ElectricityPrice(dollars_per_kwh=0.17),
+    pue=1.2,
+    carbon=GridCarbon(grams_per_kwh=380.0),
 )
 NVML_NAME = "sim-nvml"
 BMC_PERIOD_SECONDS = 2.0

@@ -290,7 +290,7 @@ class Sparkline {
       .join("");
     setAttribute(this.line, "d", line);
     setAttribute(this.area, "d", area);
-    const span = `last ${duration(axisSeconds)}`;
+    const span = age < axisSeconds ? "since this page opened" : `last ${duration(axisSeconds)}`;
     setText(this.caption, `${span}: ${format(lowest)} to ${format(highest)}`);
     setAttribute(this.svg, "aria-label", `${label}, ${span}: lowest ${format(lowest)}, highest ${format(highest)}`);
   }
@@ -640,7 +640,7 @@ class ServerView {
     this.queue = element("p", "queue");
     this.notes = new Children(element("ul", "notes"), () => {
       const node = element("li", "raw");
-      return { node, update: (note) => setText(node, note) };
+      return { node, update: (note) => setText(node, note.replaceAll("\u0060", "")) };
     });
     const group = (title, ...parts) => element("section", "group", element("h4", "", title), ...parts);
     const details = element(
@@ -883,13 +883,13 @@ function phaseRatio(server, boundary, phase) {
   const value = models.length === 1 ? models[0][`${phase}_tokens_per_joule`]?.[boundary] : null;
   if (!isNumber(value)) return "";
   const error = server.phase_live.energy_error_ratio[boundary]?.[phase];
-  return `${plain(value)} of its tokens per J${isNumber(error) ? ` ± ${percent(error)}` : ""}`;
+  return `${plain(value)} tokens/J${isNumber(error) ? ` ± ${percent(error)}` : ""}`.replaceAll(" ", "\u00a0");
 }
 
 function splitText(server, boundary) {
   if (server.phase_method === "none") return "";
   const method = `Split of prefill and decode: ${METHOD_NOTES[server.phase_method] ?? server.phase_method}`;
-  if (!server.phase_live) return `${method}; not split at present.`;
+  if (!server.phase_live) return `${method}; not split over the whole window.`;
   const error = server.phase_live.error_ratio[boundary];
   return isNumber(error) ? `${method}; prefill's share ± ${percent(error)} of busy energy.` : `${method}.`;
 }

@@ -20,7 +20,7 @@ ESTIMATE_SECONDS: Final = 60.0
 OUT: Final = 0.14  # half-width at which a split server becomes unsplit
 IN: Final = 0.11  # and at which it is split again
 MOST_RECOMPUTED: Final = 0.4
-EDGE: Final = 0.3  # of the longest prefill
+EDGE: Final = 0.6  # of the longest prefill
 
 
 @dataclass(frozen=True, slots=True)
