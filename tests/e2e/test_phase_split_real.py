@@ -56,7 +56,7 @@ ANSWERS = Load("output-heavy", 80.0, 4, (6, 30), (30, 160), 0.5)
 PROMPTS = Load("prompt-heavy", 80.0, 4, (30, 240), (4, 24), 0.5)
 FEWEST_REQUESTS = 20  # of a load; a machine that answers fewer is too slow for it
 FEWEST_TICKS = 15  # that were split
-NEAR = 0.15  # of busy energy; measured were up to 0.10, and this machine may be busy with other work
+NEAR = 0.15  # of busy energy; the largest measured was 0.09, and this machine may be busy with other work
 
 
 @dataclass(frozen=True, slots=True)
