@@ -182,7 +182,7 @@ def _usual_parts(totals: list[float]) -> tuple[float, float, float, float]:
 
 def _limits(held: float, setting: Setting) -> float:
     """Log prior of the power that steps with prefill draw."""
-    if held <= 0 or setting.mean_watts <= 0:
+    if held <= 0 or setting.mean_watts <= 0 or setting.high_watts <= 0:
         return -1e6
     odds = -0.5 * (max(0.0, log(setting.mean_watts / held)) / LOWER_MEAN) ** 2
     odds -= 0.5 * (max(0.0, log(0.95 * setting.high_watts / held)) / LOWER_PEAK) ** 2
