@@ -18,11 +18,7 @@ def live_window(books: Books, name: str, now_seconds: float) -> LiveWindow | Non
     sums = books.window_sums(name, now_seconds)
     if sums is None:
         return None
-    trusted = {
-        key: tally
-        for key, tally in sums.sums.items()
-        if tally.seconds > 0 and sums.coverage_ratio(key) >= books.plan.min_coverage
-    }
+    trusted = sums.covered(books.plan.min_coverage)
     if not sums.tokens_known:
         # power is what it is; what was made with it is not known
         trusted = {key: replace(tally, tokens={}) for key, tally in trusted.items()}

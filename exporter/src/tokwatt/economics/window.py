@@ -165,6 +165,14 @@ class WindowSums:
         nominal = self.nominal_end_seconds - self.nominal_start_seconds
         return min(1.0, tally.seconds / nominal) if tally is not None and nominal > 0 else 0.0
 
+    def covered(self, min_coverage: float) -> dict[str, Tally]:
+        """Tallies that were measured in enough of the window to be published."""
+        return {
+            name: tally
+            for name, tally in self.sums.items()
+            if tally.seconds > 0 and self.coverage_ratio(name) >= min_coverage
+        }
+
 
 class Window:
     """Recent points of one server.

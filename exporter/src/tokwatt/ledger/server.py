@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tokwatt.ledger.timeline import Cut, Timeline
 from tokwatt.ledger.tokens import TokenAccount
 from tokwatt.ledger.work import WorkAccount
-from tokwatt.readings import Quantity, ServerReading
+from tokwatt.readings import Quantity, ServerReading, Work
 
 
 class ServerLedger:
     """Turns readings and missed readings of one server into totals and cuts."""
 
-    __slots__ = ("account", "gap_seconds", "last_model", "last_read", "max_gap_seconds", "timeline", "work")
+    __slots__ = (
+        "account",
+        "gap_seconds",
+        "last_model",
+        "last_read",
+        "last_work",
+        "max_gap_seconds",
+        "timeline",
+        "work",
+    )
 
     def __init__(self, max_gap_seconds: float) -> None:
         self.max_gap_seconds = max_gap_seconds
@@ -19,6 +30,7 @@ class ServerLedger:
         self.work = WorkAccount()
         self.timeline = Timeline()
         self.last_read: ServerReading | None = None
+        self.last_work: Mapping[Work, float] = {}  # totals at the last reading
         self.last_model = ""
         self.gap_seconds = 0.0
 
@@ -35,6 +47,7 @@ class ServerLedger:
         self.work.add(reading, uninterrupted=uninterrupted)
         models = {sample.model for sample in reading.counters}
         self.last_model = models.pop() if len(models) == 1 else ""
+        self.last_work = self.work.states(reading, self.account.models)
         at_rest = _at_rest(reading)
         idle = previous is not None and not moved and not missed_between and _at_rest(previous) and at_rest
         if previous is not None and gap:
@@ -50,7 +63,7 @@ class ServerLedger:
                 uncertainty_seconds=reading.uncertainty_seconds,
                 edge=not reading.output_at_finish or at_rest or Quantity.OUTPUT in moved,
                 in_flight=(reading.requests_running or 0.0) if reading.output_at_finish else None,
-                work=self.work.states(reading, self.account.models),
+                work=self.last_work,
                 kv_tokens=reading.kv_tokens,
                 running=reading.requests_running,
                 waiting=reading.requests_waiting,

@@ -79,7 +79,7 @@ def _offers(ledger: ServerLedger) -> Offers | None:
     """What the work counters of a server are enough for; None before its first reading."""
     if ledger.last_read is None:
         return None
-    shown = ledger.work.states(ledger.last_read, ledger.account.models).keys()
+    shown = ledger.last_work.keys()
     decode = Work.SEQUENCE_STEPS in shown or shown >= LIVE_DECODE
     return Offers(Work.PREFILLED in shown and decode, {Work.PREFILL_SECONDS, Work.DECODE_SECONDS} <= shown)
 

@@ -17,11 +17,7 @@ def phase_live(books: Books, name: str, now_seconds: float) -> PhaseLive | None:
     sums = books.phase_sums(name, now_seconds)
     if sums is None:
         return None
-    trusted = {
-        key: tally
-        for key, tally in sums.sums.items()
-        if tally.seconds > 0 and sums.coverage_ratio(key) >= books.plan.min_coverage
-    }
+    trusted = sums.covered(books.plan.min_coverage)
     if key_of(Phase.PREFILL, TOKENS) not in trusted:
         return None
     return PhaseLive(

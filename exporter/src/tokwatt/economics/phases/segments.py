@@ -70,11 +70,6 @@ class Segments:
         """Segments that end later than an instant."""
         return self._segments[bisect_right(self._ends, at_seconds) :]
 
-    def at(self, at_seconds: float) -> Segment | None:
-        """Return the segment that ends at exactly this instant."""
-        place = bisect_right(self._ends, at_seconds) - 1
-        return self._segments[place] if place >= 0 and self._ends[place] == at_seconds else None
-
     def forget_before(self, at_seconds: float) -> None:
         """Drop segments that end before `at_seconds`; join neighbours where too many are left."""
         drop = bisect_right(self._ends, at_seconds) - 1

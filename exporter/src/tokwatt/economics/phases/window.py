@@ -26,7 +26,7 @@ def key_of(phase: Phase, tally: str) -> str:
 class PhaseWindow:
     """Points of one server's window, with each tally divided by phase. What is unsplit is not covered."""
 
-    __slots__ = ("_last", "_pending", "_window", "_window_seconds")
+    __slots__ = ("_pending", "_window")
 
     def __init__(self, window_seconds: float, tick_seconds: float) -> None:
         self._window = Window(window_seconds, tick_seconds)

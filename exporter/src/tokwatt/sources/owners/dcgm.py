@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tokwatt.readings import OwnerContext, OwnerSourceSpec, OwnersReading, SourceContext, Unavailable
-from tokwatt.sources._http import explain_page
 from tokwatt.sources.owners._pod import PodDevice, PodSelector, gpus_of_pod
 from tokwatt.sources.power._samples import Sample, samples_of
 from tokwatt.sources.power._web import WebMeter, WebOptions
@@ -72,10 +71,7 @@ class DcgmOwner:
 
     async def read(self) -> OwnersReading:
         """Read the page once. Raises SourceError subclasses only."""
-        answer, at_seconds = await self._web.get(self._web.url, self._options.timeout_seconds)
-        problem = explain_page(answer, self._web.where, _HINT)
-        if problem is not None:
-            raise problem
+        answer, at_seconds = await self._web.page(self._options.timeout_seconds, _HINT)
         samples = [sample for family in _FAMILIES for sample in samples_of(answer.body, family, self._web.where)]
         if not samples:
             hint = f"its counters file must hold one of {', '.join(_FAMILIES)}"

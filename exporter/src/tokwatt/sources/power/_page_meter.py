@@ -20,7 +20,6 @@ from tokwatt.readings import (
     SourceError,
     Unavailable,
 )
-from tokwatt.sources._http import explain_page
 from tokwatt.sources.power._readout import Readout, ReadoutOptions, refuse_known_mistakes, warnings_of
 from tokwatt.sources.power._samples import Sample, chosen, energy_names, samples_of, written
 from tokwatt.sources.power._web import WebMeter
@@ -75,10 +74,7 @@ class PrometheusSource:
 
     async def read(self) -> PowerReading:
         """Read the page once. Raises SourceError subclasses only."""
-        answer, at_seconds = await self._web.get(self._web.url, self._options.timeout_seconds)
-        problem = explain_page(answer, self._web.where, _HINT)
-        if problem is not None:
-            raise problem
+        answer, at_seconds = await self._web.page(self._options.timeout_seconds, _HINT)
         openmetrics = "openmetrics" in answer.content_type
         samples = samples_of(answer.body, self._options.metric, self._web.where, openmetrics=openmetrics)
         wanted = chosen(samples, self._options.labels)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from yarl import URL
 
 from tokwatt.readings import SourceContext
-from tokwatt.sources._http import Access, Answer, Http, parse_url, safe_url
+from tokwatt.sources._http import Access, Answer, Http, explain_page, parse_url, safe_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,14 @@ class WebMeter:
             url, timeout_seconds=timeout_seconds, clock=self._context.clock, access=self._access, switch_on=switch_on
         )
         return answer, (answer.sent_seconds + answer.answered_seconds) / 2
+
+    async def page(self, timeout_seconds: float, hint: str) -> tuple[Answer, float]:
+        """Fetch the metrics page at the address; as `get`. Raises SourceError also for what is no such page."""
+        answer, at_seconds = await self.get(self.url, timeout_seconds)
+        problem = explain_page(answer, self.where, hint)
+        if problem is not None:
+            raise problem
+        return answer, at_seconds
 
     async def aclose(self) -> None:
         """Close the connections."""

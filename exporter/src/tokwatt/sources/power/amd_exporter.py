@@ -32,7 +32,6 @@ from tokwatt.readings import (
     SourceError,
     Unavailable,
 )
-from tokwatt.sources._http import explain_page
 from tokwatt.sources.power._counter_check import CounterCheck
 from tokwatt.sources.power._fall_guard import FallGuard
 from tokwatt.sources.power._precision import AMD_COUNTER, AMD_POWER, declared
@@ -106,10 +105,7 @@ class AmdExporterSource:
 
     async def read(self) -> PowerReading:
         """Read the page once. Raises SourceError subclasses only."""
-        answer, at_seconds = await self._web.get(self._web.url, self._options.timeout_seconds)
-        problem = explain_page(answer, self._web.where, _HINT)
-        if problem is not None:
-            raise problem
+        answer, at_seconds = await self._web.page(self._options.timeout_seconds, _HINT)
         where = self._web.where
         energy = self._by_device(samples_of(answer.body, _ENERGY, where))
         power = [self._by_device(samples_of(answer.body, name, where)) for name in _POWER]

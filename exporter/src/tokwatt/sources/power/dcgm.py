@@ -32,7 +32,6 @@ from tokwatt.readings import (
     SourceError,
     Unavailable,
 )
-from tokwatt.sources._http import explain_page
 from tokwatt.sources.power._nvidia_names import MODULE_DETAILS, counts_the_module
 from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER, declared
 from tokwatt.sources.power._readout import check_renewal
@@ -100,10 +99,7 @@ class DcgmSource:
 
     async def read(self) -> PowerReading:
         """Read the page once. Raises SourceError subclasses only."""
-        answer, at_seconds = await self._web.get(self._web.url, self._options.timeout_seconds)
-        problem = explain_page(answer, self._web.where, _HINT)
-        if problem is not None:
-            raise problem
+        answer, at_seconds = await self._web.page(self._options.timeout_seconds, _HINT)
         where = self._web.where
         energy = self._by_board(samples_of(answer.body, _ENERGY, where))
         power = self._by_board([sample for name in _POWER for sample in samples_of(answer.body, name, where)])
