@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.phase_world.judge import engine_of, play, quantile
 from support.phase_world.loads import LOADS, Load
-from support.phase_world.machines import DENSE_8B, DENSE_70B, MOE_30B, SGLANG_8B, Machine
+from support.phase_world.machines import CAPPED_32B, DENSE_8B, DENSE_70B, MOE_30B, SGLANG_8B, Machine
 from support.phase_world.world import Observed, World
 
 from tokwatt.economics.phases.fit import FitSplitter
@@ -53,6 +53,15 @@ def test_the_published_split_is_near_the_truth(machine: Machine, load: Load, poi
     assert verdict.first_split_seconds <= 65
 
 
+def test_prompts_longer_than_a_tick_on_a_capped_gpu() -> None:
+    """Their prefill takes 4 s each, draws the limit, and can't be placed to the second."""
+    verdict = play(
+        World(CAPPED_32B, LOAD["long contexts"], seed=12, seconds=600).run(), FitSplitter(engine_of(CAPPED_32B))
+    )
+    assert len(verdict.windows) >= 3
+    assert max(abs(window.error) for window in verdict.windows) < 0.15
+
+
 def test_the_split_of_a_window_is_held_to_its_interval(chat: list[Observed]) -> None:
     verdict = play(chat, FitSplitter())
     assert all(0 < window.half_width < 0.12 for window in verdict.windows)
@@ -80,19 +89,6 @@ def test_at_first_energy_is_unsplit_and_says_why(chat: list[Observed]) -> None:
     assert splitter.estimate is not None
 
 
-def test_forgetting_settles_what_is_pending_and_begins_anew(chat: list[Observed]) -> None:
-    splitter = FitSplitter()
-    ticks = [one.tick for one in chat[:120]]
-    settled = settle(splitter, ticks)
-    splitter.forget()
-    settled += splitter.settled()
-    assert [tick for tick, _ in settled] == ticks
-    assert splitter.estimate is None
-    assert splitter.reason.startswith("starting")
-    later = settle(splitter, [one.tick for one in chat[120:150]])
-    assert {shares for _, shares in later} == {Shares(unsplit=1.0)}
-
-
 def test_gaps_are_unsplit_and_the_fit_goes_on(chat: list[Observed]) -> None:
     def broken(at: int, tick: Tick) -> Tick:
         if 100 <= at < 104:
@@ -111,7 +107,7 @@ def test_a_server_without_steps_is_split_by_its_running_requests() -> None:
     blind = [replace(one, tick=replace(one.tick, steps=None, kv_token_steps=None)) for one in observed]
     verdict = play(blind, FitSplitter())
     assert verdict.windows
-    assert max(abs(window.error) for window in verdict.windows) < 0.08
+    assert max(abs(window.error) for window in verdict.windows) < 0.1
 
 
 def test_ticks_of_five_seconds() -> None:

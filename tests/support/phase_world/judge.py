@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from support.phase_world.machines import LLAMACPP, SGLANG, Machine
+from support.phase_world.machines import LLAMACPP, Machine
 from support.phase_world.world import Observed
 
+from tokwatt.economics.phases.choose import ENGINES
 from tokwatt.economics.phases.model import Engine
 from tokwatt.economics.phases.split import Shares, Splitter
 
@@ -44,8 +45,9 @@ class Verdict:
 
 
 def engine_of(machine: Machine) -> Engine:
-    """What the exporter knows of the machine: its engine's name."""
-    return Engine(mixes=machine.mixes, live_prompts=machine.engine in (SGLANG, LLAMACPP))
+    """What the exporter knows of the machine: its engine's name, and the power limit of its GPUs."""
+    limit = None if machine.engine == LLAMACPP else machine.limit_watts
+    return replace(ENGINES.get(machine.engine, Engine()), limit_watts=limit)
 
 
 def play(observed: Sequence[Observed], splitter: Splitter) -> Verdict:

@@ -20,8 +20,7 @@ POINTS: Final = 60
 HIGHEST_POWER: Final = 3.0  # of the largest power seen; joules per ADDED second may exceed any real power
 LOWER_MEAN: Final = 0.06  # how sharply a step with prefill draws at least the mean busy power, in log units
 LOWER_PEAK: Final = 0.10  # and at least 0.95 of the 95th centile of 3 s
-UPPER: Final = 0.03  # and at most 0.98 of the power limit
-USUAL: Final = 0.2  # around 0.8 of the limit
+USUAL: Final = 0.2  # and around 0.8 of the power limit; no bound above: where time is put too low, watts are too high
 INFLATION: Final = (0.7, 30.0)
 BLOCK: Final = 4  # groups whose residuals are summed to see how far they hang together
 PRIOR_SD: Final = 0.4  # of decode's energy
@@ -94,14 +93,25 @@ def fit_energy(groups: Sequence[Group], setting: Setting) -> Posterior | None:
     top = max(point[0] for point in points)
     weights = [exp(point[0] - top) for point in points]
     whole = sum(weights)
-    residual = sqrt(sums.residual(best) / max(1e-9, sums.yy))
     return Posterior(
         tuple(point[1] for point in points),
         tuple(w / whole for w in weights),
         tuple(point[2] for point in points),
         tuple(point[3] for point in points),
-        residual,
+        _unexplained(sums, best),
     )
+
+
+def misfit(groups: Sequence[Group]) -> float:
+    """Root of the part of the groups' squared joules that the best fit leaves unexplained."""
+    rows, _ = _rows(groups)
+    if len(rows) < FEWEST_GROUPS:
+        return 0.0
+    return _unexplained(sums := Sums.of(rows, 6), non_negative(sums.xx, sums.xy))
+
+
+def _unexplained(sums: Sums, best: Sequence[float]) -> float:
+    return sqrt(sums.residual(best) / max(1e-9, sums.yy))
 
 
 def _varies(sums: Sums) -> bool:
@@ -187,6 +197,5 @@ def _limits(held: float, setting: Setting) -> float:
     odds = -0.5 * (max(0.0, log(setting.mean_watts / held)) / LOWER_MEAN) ** 2
     odds -= 0.5 * (max(0.0, log(0.95 * setting.high_watts / held)) / LOWER_PEAK) ** 2
     if setting.limit_watts:
-        odds -= 0.5 * (max(0.0, log(held / (0.98 * setting.limit_watts))) / UPPER) ** 2
         odds -= 0.5 * (log(held / (0.8 * setting.limit_watts)) / USUAL) ** 2
     return odds

@@ -25,11 +25,12 @@ EDGE: Final = 0.6  # of the longest prefill
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """Energies of one published tick, joules."""
+    """Energies of one tick with work, joules."""
 
     end_seconds: float
-    prefill: float
+    prefill: float  # 0 while unsplit
     busy: float
+    split: bool
 
 
 class FitSplitter:
@@ -65,7 +66,7 @@ class FitSplitter:
         """Error of the split over the last minute that was published."""
         if not self._split or self._model is None:
             return None
-        busy = sum(given.busy for given in self._given)
+        busy = sum(given.busy for given in self._given if given.split)
         if busy <= 0:
             return None
         share = sum(given.prefill for given in self._given) / busy
@@ -78,15 +79,6 @@ class FitSplitter:
 
     def finish(self) -> None:
         """Nothing is held."""
-
-    def forget(self) -> None:
-        """Another model, a restart, a new power limit: what was learned no longer holds."""
-        self._history.clear()
-        self._prefills.clear()
-        self._ahead = 0.0
-        self._given.clear()
-        self._model, self._idle_watts, self._fitted_at = None, None, None
-        self._owed, self._split, self._reason = 0.0, False, "starting: too little has been seen"
 
     def take(self, tick: Tick) -> None:
         """Take the next tick; refit now and then; settle the tick at once, so that no total stays behind."""
@@ -185,9 +177,10 @@ class FitSplitter:
         idle = min(tick.joules, self._idle_watts * resting)
         busy = tick.joules - idle
         if not self._split or model is None:
+            self._given.append(_Given(tick.end_seconds, 0.0, busy, split=False))
             return Shares(idle=idle / tick.joules, unsplit=busy / tick.joules)
         wanted = model.watts * added + model.shared_joules * work.first_tokens + self._owed
         prefill = min(busy, max(0.0, wanted))
         self._owed = wanted - prefill
-        self._given.append(_Given(tick.end_seconds, prefill, busy))
+        self._given.append(_Given(tick.end_seconds, prefill, busy, split=True))
         return Shares(prefill / tick.joules, (busy - prefill) / tick.joules, idle / tick.joules)

@@ -8,17 +8,20 @@ from math import exp, sqrt
 from statistics import fmean
 from typing import Final
 
-from tokwatt.economics.phases.energy_account import Group, Posterior, Setting, fit_energy
-from tokwatt.economics.phases.time_account import COUNTED, TimeModel, counted_prompts, fit_time, place
+from tokwatt.economics.phases.energy_account import Posterior, Setting, fit_energy
+from tokwatt.economics.phases.groups import groups, spread
+from tokwatt.economics.phases.time_account import COUNTED, TimeModel, counted_prompts, fit_time, misfit, place
 from tokwatt.economics.phases.work import Work
 
 UNSURE_ROUNDS: Final = 3
 USUAL_CHUNK: Final = 4096  # prompt tokens of a step, where the configuration doesn't say
-BASE: Final = 0.006  # of the interval; this and the next four were set on simulated machines (docs/phases.md)
+BASE: Final = 0.006  # of the interval; these, down to WHOLE, were set on simulated machines (docs/phases.md)
 BASE_SPREAD: Final = 0.035
-SHARED_UNKNOWN: Final = 0.6  # of the energy that mixed steps share
-STEP_UNKNOWN: Final = 0.08  # where a step with prefill is as long as a tick
-WHOLE: Final = 0.7
+SHARED_UNKNOWN: Final = 0.9  # of the energy that mixed steps share
+STEP_UNKNOWN: Final = 0.1  # where a step with prefill is as long as a tick
+PACE_UNKNOWN: Final = 12.0  # times the square of what the time account leaves unexplained
+DOUBT: Final = 1.2  # of the disagreement between ticks taken together and ticks one by one
+WHOLE: Final = 0.58
 ENOUGH_FITS: Final = 3
 FEW_FITS: Final = 1.25  # while the longer groups are too few to fit
 IDLE_SHARE: Final = 0.12  # of the power limit, or of the highest power seen, while no idle second was seen
@@ -31,6 +34,7 @@ class Terms:
     sizes: tuple[float, ...] = (4.5, 11.5, 29.5)  # least seconds of a group; each size is a fit of its own
     moved: bool = True  # prompts go back to the ticks in which they ran
     bounded: bool = True  # steps with prefill draw at least usual power
+    left_over: bool = True  # prefill's seconds may also be what decoding leaves over
     guided: bool = True  # decode's parts are held near what its batch suggests
     shapley: bool = True  # off: prefill is given only what it adds (guest)
 
@@ -62,6 +66,7 @@ class Model:
     prompts: float
     recomputed: float  # share of prompt tokens
     fits: int
+    time_misfit: float  # root of the part of squared seconds that the time account leaves unexplained
 
 
 def busy_seconds(work: Work, time: TimeModel | None) -> float:
@@ -114,8 +119,9 @@ def _fit(runs: Sequence[list[Work]], time: TimeModel, idle: float, engine: Engin
     if added <= 0 or steps <= 0 or firsts <= 0:
         return None
     mixed = mixed_steps(every, time, engine) if engine.mixes and terms.shapley else 0.0
+    spread(metered, time, idle, terms.sizes[0], left_over=terms.left_over)
     setting = _setting(every, time, idle, engine, terms, mixed)
-    made = [fit_energy(_groups(metered, time, idle, size), setting) for size in terms.sizes]
+    made = [fit_energy(groups(metered, idle, size), setting) for size in terms.sizes]
     fits = [fit for fit in made if fit is not None]
     real = fmean([fit.mean(fit.added_seconds) for fit in fits]) / added if fits else 0.0
     if real <= 0:
@@ -138,6 +144,7 @@ def _fit(runs: Sequence[list[Work]], time: TimeModel, idle: float, engine: Engin
         prompts=firsts,
         recomputed=sum(work.recomputed_tokens for work in every) / max(1.0, tokens),
         fits=len(fits),
+        time_misfit=0.0 if time.counted else misfit(metered, time, terms.sizes[0]),
     )
 
 
@@ -165,31 +172,6 @@ def _busy_joules(work: Work, time: TimeModel, idle: float) -> float:
     return max(0.0, joules - idle * (work.tick.seconds - busy_seconds(work, time)))
 
 
-def _groups(runs: Sequence[list[Work]], time: TimeModel, idle: float, least_seconds: float) -> list[Group]:
-    """Neighbouring ticks of together at least so many seconds."""
-    found = []
-    for run in runs:
-        part: list[Work] = []
-        for work in run:
-            part.append(work)
-            if work.tick.end_seconds - part[0].tick.start_seconds >= least_seconds:
-                found.append(_group(part, time, idle))
-                part = []
-    return [group for group in found if group.added_seconds or any(group.decode)]
-
-
-def _group(part: Sequence[Work], time: TimeModel, idle: float) -> Group:
-    decode = [0.0] * 5
-    joules = added = 0.0
-    for work in part:
-        joules += (work.tick.joules or 0.0) - idle * work.tick.seconds
-        if not work.none:
-            added += time.prefill_seconds(work)
-            for index, value in enumerate(work.decode):
-                decode[index] += value
-    return Group(added, (decode[0], decode[1], decode[2], decode[3], decode[4]), joules)
-
-
 def _setting(
     every: Sequence[Work], time: TimeModel, idle: float, engine: Engine, terms: Terms, mixed: float
 ) -> Setting:
@@ -203,7 +185,7 @@ def _setting(
     busy = [w for w in every if w.surely_busy] or list(every)
     mean = sum(w.tick.joules or 0 for w in busy) / sum(w.tick.seconds for w in busy)
     return Setting(
-        added_seconds=sum(time.prefill_seconds(work) for work in every),
+        added_seconds=sum(work.added_seconds for work in every),
         decode_seconds=sum(time.decode_seconds(work) for work in every),
         step_seconds=time.decode[0] + time.decode[4] * sum(work.decode[4] for work in every) / steps,
         steps=steps,
@@ -252,6 +234,8 @@ def half_width(model: Model, share: float) -> float:
         0.5 * sqrt(spread / max(1.0, model.prompts)),
         SHARED_UNKNOWN * model.shared_share,
         STEP_UNKNOWN * model.step_ticks**2,
+        PACE_UNKNOWN * sqrt(spread) * model.time_misfit**2,
+        DOUBT * spread * model.time.doubt,
     )
     whole = WHOLE if model.fits >= ENOUGH_FITS else FEW_FITS * WHOLE
     return whole * sqrt(sum(part * part for part in parts))

@@ -7,8 +7,8 @@ when a prefill ends, so prompts are moved back to the ticks whose time they took
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import sqrt
+from dataclasses import dataclass, replace
+from math import ceil, sqrt
 from statistics import median
 from typing import Final
 
@@ -23,6 +23,7 @@ FEWEST_CLEAN_TICKS: Final = 5
 BLOCK: Final = 10  # ticks
 FIRST_GUESS: Final = 0.3  # part of a tick that prefill is taken to have used, until the energy account says more
 ROUNDS: Final = 4
+MERGED: Final = 4.0  # ticks are taken together over so many times the length of a prefill
 SLACK: Final = 0.05  # without it prompts drift ever further back, as a queue grows at a load of 1
 JITTER: Final = 0.01  # of a group's seconds that no counter explains
 EDGE: Final = 0.5
@@ -46,12 +47,14 @@ class TimeModel:
     moved: bool = True  # False: prompts stay where they were counted
     sure: bool = True  # fitted on ticks that hide no time without work
     counted: bool = False  # the engine counts the seconds of each phase itself
+    doubt: float = 0.0  # part of prefill's seconds on which ticks taken together and ticks one by one disagree
 
     def decode_seconds(self, work: Work) -> float:
         """Decode's own seconds in a tick."""
         if self.counted:
             return work.tick.decode_seconds or 0.0
-        return sum(a * b for a, b in zip(self.decode, work.decode, strict=True))
+        per, did = self.decode, work.decode  # written out: a fit asks ten thousand times
+        return per[0] * did[0] + per[1] * did[1] + per[2] * did[2] + per[3] * did[3] + per[4] * did[4]
 
     def prefill_seconds(self, work: Work) -> float:
         """Seconds that the tick's prompts added, where its prompts were moved to."""
@@ -102,17 +105,39 @@ def move_back(run: Sequence[Work], model: TimeModel) -> None:
         early.first_tokens += firsts
 
 
-def _row(work: Work, after: Work | None, model: TimeModel | None) -> Row:
-    """Seconds and what they went to, weighted by how well it is known which prompts ran in the tick."""
-    seconds = work.tick.seconds
-    row = [*work.decode, work.prompt_tokens, work.first_tokens]
-    if model is None:
-        return row, seconds
-    step = model.decode_seconds(work) / max(1.0, work.steps)
-    variance = (JITTER * seconds) ** 2 + step * step / 3 + work.edge_variance
-    variance += after.edge_variance if after is not None else seconds * seconds
+def _row(part: Sequence[Work]) -> Row:
+    """Seconds of neighbouring ticks and what they went to."""
+    columns = zip(*([*work.decode, work.prompt_tokens, work.first_tokens] for work in part), strict=True)
+    return [sum(column) for column in columns], sum(work.tick.seconds for work in part)
+
+
+def _weighted(part: Sequence[Pair], model: TimeModel) -> Row:
+    """The same, weighted by how well it is known which prompts ran in these ticks."""
+    works, after = [work for work, _ in part], part[-1][1]
+    row, seconds = _row(works)
+    step = sum(model.decode_seconds(work) for work in works) / max(1.0, row[0])
+    variance = (JITTER * seconds) ** 2 + step * step / 3 + works[0].edge_variance
+    variance += after.edge_variance if after is not None else works[-1].tick.seconds ** 2
     weight = JITTER * seconds / sqrt(variance)
     return [weight * value for value in row], weight * seconds
+
+
+def _merged(busy: Sequence[Pair], model: TimeModel) -> list[list[Pair]]:
+    """Neighbouring ticks taken together, as many as make a prefill short beside them.
+
+    A prefill of several ticks can't be placed to the second: tick by tick its tokens would be found where its time was
+    not, and both prefill's pace and decode's would come out wrong.
+    """
+    seconds = sum(work.tick.seconds for work, _ in busy) / len(busy)
+    prefill = sum(model.prefill_seconds(work) for work, _ in busy) / max(1.0, sum(w.first_tokens for w, _ in busy))
+    size = max(1, min(ceil(MERGED * prefill / seconds), len(busy) // FEWEST_TICKS))
+    parts: list[list[Pair]] = []
+    for pair in busy:
+        if parts and len(parts[-1]) < size and parts[-1][-1][1] is pair[0]:
+            parts[-1].append(pair)
+        else:
+            parts.append([pair])
+    return parts
 
 
 def _solve(rows: list[Row]) -> list[float]:
@@ -149,11 +174,8 @@ def _busy(pairs: Sequence[Pair]) -> list[Pair]:
 def _blocks(busy: Sequence[Pair]) -> list[Row]:
     """First look: ticks taken together, so that it hardly matters in which of them a prompt was counted."""
     size = max(1, min(BLOCK, len(busy) // FEWEST_TICKS))
-    rows = [_row(work, None, None) for work, _ in busy]
-    return [
-        ([sum(x[i] for x, _ in rows[at : at + size]) for i in range(7)], sum(y for _, y in rows[at : at + size]))
-        for at in range(0, len(rows) - size + 1, size)
-    ]
+    works = [work for work, _ in busy]
+    return [_row(works[at : at + size]) for at in range(0, len(works) - size + 1, size)]
 
 
 def place(runs: Sequence[list[Work]], counted: Counted, model: TimeModel) -> None:
@@ -177,14 +199,39 @@ def fit_time(
     busy = _busy(pairs)
     if len(busy) < FEWEST_TICKS:
         return _sparse(pairs, runs, counted, live_prompts=live_prompts)
-    model: TimeModel | None = None
+    model = first = None
     for _ in range(ROUNDS + 1):
-        found = _solve([_row(work, after, model) for work, after in busy] if model else _blocks(busy))
+        found = _solve([_weighted(part, model) for part in _merged(busy, model)] if model else _blocks(busy))
         model = TimeModel((found[0], found[1], found[2], found[3], found[4]), found[5], found[6], live_prompts, moved)
         if not any(model.decode) or not (model.per_prompt_token or model.per_prompt):
             return None
         place(runs, counted, model)
-    return model
+        first = first or model
+    return _doubted(busy, first, model) if first and model else None
+
+
+def _doubted(busy: Sequence[Pair], first: TimeModel, last: TimeModel) -> TimeModel:
+    """The last model, with how far it is from the first look."""
+    ways = [sum(model.prefill_seconds(work) for work, _ in busy) for model in (first, last)]
+    return replace(last, doubt=(max(ways) - min(ways)) / max(*ways, 1e-9))
+
+
+def misfit(runs: Sequence[list[Work]], model: TimeModel, least_seconds: float) -> float:
+    """Root of the part of squared seconds that the model leaves unexplained, over busy ticks of so many seconds."""
+    left = whole = 0.0
+    for run in runs:
+        seconds = given = 0.0
+        for work in run:
+            if not work.surely_busy:
+                seconds = given = 0.0
+                continue
+            seconds += work.tick.seconds
+            given += model.decode_seconds(work) + model.prefill_seconds(work)
+            if seconds >= least_seconds:
+                left += (seconds - given) ** 2
+                whole += seconds * seconds
+                seconds = given = 0.0
+    return sqrt(left / whole) if whole else 0.0
 
 
 def _sparse(
@@ -195,7 +242,7 @@ def _sparse(
     The energy account then says how long prefill took: as if it drew decode's power.
     """
     clean = [
-        _row(work, None, None)
+        _row([work])
         for work, after in pairs
         if work.surely_busy and work.steps and not work.prompt_tokens and after is not None and not after.prompt_tokens
     ]

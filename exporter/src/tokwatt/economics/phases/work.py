@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import exp
+from typing import Final
 
 from tokwatt.economics.phases.split import Tick
 
-Decode = tuple[float, float, float, float, float]  # steps, tokens, context x steps, drafts, root of steps x tokens
+Decode = tuple[float, float, float, float, float]  # steps, tokens, context x steps, drafts, steps x experts touched
+EXPERTS: Final = 16.0  # sequences that touch 63 % of them: experts by those of one token, 4 (Mixtral) to 32 (gpt-oss)
 
 
 @dataclass(slots=True)
@@ -18,18 +20,12 @@ class Work:
     tick: Tick
     steps: float
     decode_tokens: float
-    kv_token_steps: float
-    draft_tokens: float
+    decode: Decode  # what decoding's time and energy are proportional to
     prompt_tokens: float
     first_tokens: float
     recomputed_tokens: float
     edge_variance: float = 0.0  # of prefill seconds at its front edge, s^2
-
-    @property
-    def decode(self) -> Decode:
-        """What decoding's time and energy are proportional to."""
-        root = sqrt(self.steps * self.decode_tokens)  # experts: a bigger batch touches more of them, ever fewer each
-        return self.steps, self.decode_tokens, self.kv_token_steps, self.draft_tokens, root
+    added_seconds: float = 0.0  # by prefill, as far as is known by now
 
     def restore(self, counted: tuple[float, float]) -> None:
         """Put the prompts back to where they were counted."""
@@ -69,12 +65,17 @@ def work_of(tick: Tick) -> Work | None:
         tick,
         steps,
         tick.decode_tokens,
-        tick.kv_token_steps or 0.0,
-        tick.draft_tokens or 0.0,
+        _decode(tick, steps, tick.decode_tokens),
         tick.prompt_tokens + again,
         firsts + (tick.preempted or 0.0),
         again,
     )
+
+
+def _decode(tick: Tick, steps: float, tokens: float) -> Decode:
+    batch = tokens / steps if steps else 0.0
+    touched = steps * (1 - exp(-batch / EXPERTS))  # a bigger batch touches more of them, but ever fewer more
+    return steps, tokens, tick.kv_token_steps or 0.0, tick.draft_tokens or 0.0, touched
 
 
 def runs(history: Sequence[Work | None]) -> Iterator[list[Work]]:
