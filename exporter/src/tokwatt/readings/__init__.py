@@ -31,6 +31,7 @@ from tokwatt.readings.meters import (
     PowerReading,
     PowerSample,
     Precision,
+    fidelity_of,
 )
 from tokwatt.readings.owners import (
     GpuHold,
@@ -108,4 +109,5 @@ __all__ = [
     "Unavailable",
     "Work",
     "WorkSample",
+    "fidelity_of",
 ]

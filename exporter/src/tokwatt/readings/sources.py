@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from tokwatt.readings.counts import CountReading
-from tokwatt.readings.meters import Boundary, PowerReading, Precision
+from tokwatt.readings.meters import Boundary, Meter, Method, PowerReading, Precision, fidelity_of
 from tokwatt.readings.owners import OwnersReading
 from tokwatt.readings.prices import PriceReading
 from tokwatt.readings.servers import ServerReading
@@ -78,6 +78,11 @@ class SourceContext:
     name: str  # configured name of the source
     clock: Clock
     simulated: bool = False
+
+    def meter(self, boundary: Boundary, device: str, method: Method) -> Meter:
+        """Name one meter of this source. A simulated one says so, whatever its `method` is."""
+        shown = Method.SIMULATED if self.simulated else method
+        return Meter(self.name, boundary, device, fidelity_of(boundary), shown)
 
 
 class Clock(Protocol):

@@ -23,7 +23,7 @@ class Frame:
         return self.timeout_seconds * _OWN_DEADLINE_SHARE
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Nothing to close: what was lent, as the HTTP client, outlives its sources."""
 
 
 class Timing(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 from yarl import URL
 
 from tokwatt.readings import Clock, Malformed
-from tokwatt.sources.power._web import WebMeter, WebOptions
+from tokwatt.sources.power._web import WebAddress, WebOptions
 
 _SWITCH_ON = "url must be the address of a Prometheus server, without a path of its API"
 _QUOTED_CHARS = 200
@@ -49,7 +49,7 @@ class PromqlApi:
     """One server."""
 
     def __init__(self, options: WebOptions, clock: Clock) -> None:
-        self._web = WebMeter(options, clock)
+        self._web = WebAddress(options, clock)
         self._clock = clock
         self._timeout_seconds = options.timeout_seconds
         self._url = self._web.url.with_path(self._web.url.path.rstrip("/") + "/api/v1/query")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 
-from tokwatt.readings import Boundary, Fidelity, Meter, Method, PowerReading, SourceContext, TimedOut
+from tokwatt.readings import Boundary, Method, PowerReading, SourceContext, TimedOut
 from tokwatt.sources._frame import TimedFrame, Timing
 
 
@@ -19,13 +19,7 @@ class ServerMeter(TimedFrame, ABC):
         super().__init__(context.name, timing)
         self._context = context
         self._where = where
-        self._meter = Meter(
-            source=context.name,
-            boundary=Boundary.HOST,
-            device=context.name,
-            fidelity=Fidelity.HIGH,
-            method=Method.SIMULATED if context.simulated else Method.INTEGRATED,
-        )
+        self._meter = context.meter(Boundary.HOST, context.name, Method.INTEGRATED)
 
     async def read(self) -> PowerReading:
         """Read the server's power once. Raises SourceError subclasses only.

@@ -1,4 +1,4 @@
-"""What meters that are read over HTTP have in common: their options, and one GET with the instant it holds for.
+"""What sources behind an http or https address share: options, one GET with the instant it holds for, and a frame.
 
 Owns the shared option fields. Knows no format of an answer.
 """
@@ -41,7 +41,7 @@ class WebOptions:
         above_zero(period_seconds=self.period_seconds, timeout_seconds=self.timeout_seconds)
 
 
-class WebMeter:
+class WebAddress:
     """One address and how to be let in. Connections open at the first read."""
 
     def __init__(self, options: WebOptions, clock: Clock) -> None:
@@ -76,7 +76,7 @@ class WebSource(TimedFrame):
 
     def __init__(self, options: WebOptions, context: SourceContext | OwnerContext) -> None:
         super().__init__(context.name, options)
-        self._web = WebMeter(options, context.clock)
+        self._web = WebAddress(options, context.clock)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -21,7 +21,6 @@ from tokwatt.readings import (
     DeviceLost,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Malformed,
     Meter,
     Method,
@@ -205,9 +204,7 @@ class AmdExporterSource(WebSource):
         )
 
     def _meter(self, device: str, board: _Board) -> Meter:
-        method = Method.COUNTER if board.counts else Method.INTEGRATED
-        shown = Method.SIMULATED if self._context.simulated else method
-        return Meter(self._context.name, Boundary.GPU, device, Fidelity.HIGHEST, shown)
+        return self._context.meter(Boundary.GPU, device, Method.COUNTER if board.counts else Method.INTEGRATED)
 
 
 SPEC = PowerSourceSpec(

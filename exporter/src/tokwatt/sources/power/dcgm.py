@@ -21,9 +21,7 @@ from tokwatt.readings import (
     DeviceLost,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Malformed,
-    Meter,
     Method,
     PowerReading,
     PowerSample,
@@ -129,7 +127,7 @@ class DcgmSource(WebSource):
     def _reading(self, uuid: str, method: Method, values: list[float], at_seconds: float) -> EnergyReading:
         value = self._of_board(uuid, method, values)
         placed = self._renewals.place(uuid, value, at_seconds)
-        meter = self._meter(uuid, method)
+        meter = self._context.meter(Boundary.GPU, uuid, method)
         if method is Method.COUNTER:
             return EnergyCounter(meter, Joules(value * JOULES_PER_MILLIJOULE), placed)
         return PowerSample(meter, Watts(value), placed)
@@ -161,7 +159,7 @@ class DcgmSource(WebSource):
         if method is Method.COUNTER and counts_the_module(labels.get("modelName", "")):
             details += MODULE_DETAILS
         return DeviceInfo(
-            self._meter(uuid, method),
+            self._context.meter(Boundary.GPU, uuid, method),
             labels.get("modelName", "NVIDIA GPU"),
             int(index) if index.isdecimal() else None,
             (("address", self._web.where), *details),
@@ -172,10 +170,6 @@ class DcgmSource(WebSource):
                 renewed_every_seconds=min(self._options.collect_seconds, self._options.period_seconds),
             ),
         )
-
-    def _meter(self, uuid: str, method: Method) -> Meter:
-        shown = Method.SIMULATED if self._context.simulated else method
-        return Meter(self._context.name, Boundary.GPU, uuid, Fidelity.HIGHEST, shown)
 
 
 SPEC = PowerSourceSpec(

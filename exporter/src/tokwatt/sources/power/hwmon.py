@@ -20,7 +20,6 @@ from tokwatt.readings import (
     DuplicateDevice,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Meter,
     Method,
     PowerReading,
@@ -140,13 +139,7 @@ class HwmonSource(WorkerMeter):
 
     def _meter(self, sensor: Sensor, boundary: Boundary) -> Meter:
         method = Method.COUNTER if sensor.is_counter else Method.INTEGRATED
-        return Meter(
-            source=self._context.name,
-            boundary=boundary,
-            device=self._device(sensor, boundary),
-            fidelity=Fidelity.HIGH,
-            method=Method.SIMULATED if self._context.simulated else method,
-        )
+        return self._context.meter(boundary, self._device(sensor, boundary), method)
 
     def _powercap_counts(self, package: str) -> bool:
         """Whether RAPL shows this package too: then it is RAPL's."""

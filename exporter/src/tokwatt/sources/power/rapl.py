@@ -20,8 +20,6 @@ from tokwatt.readings import (
     DeviceInfo,
     DuplicateDevice,
     EnergyCounter,
-    Fidelity,
-    Meter,
     Method,
     PowerReading,
     PowerSourceSpec,
@@ -103,13 +101,7 @@ class RaplSource(WorkerMeter):
         if microjoules == 0:  # a counter that counts stands at 0 for some microseconds in half an hour
             hint = "the CPU or the firmware does not count this zone"
             raise Unavailable("the energy counter stands at 0", where=str(zone.folder), hint=hint)
-        meter = Meter(
-            source=self._context.name,
-            boundary=zone.boundary,
-            device=zone.device,
-            fidelity=Fidelity.HIGH,
-            method=Method.SIMULATED if self._context.simulated else Method.COUNTER,
-        )
+        meter = self._context.meter(zone.boundary, zone.device, Method.COUNTER)
         wraps_at_joules = Joules(range_microjoules * JOULES_PER_MICROJOULE) if range_microjoules > 0 else None
         return EnergyCounter(meter, Joules(microjoules * JOULES_PER_MICROJOULE), at_seconds, wraps_at_joules)
 

@@ -198,8 +198,8 @@ class RedfishSource(ServerMeter):
             self._counter_refused = not self._keeps_step(seen, shown.joules)
         if shown.joules is None or self._counter_refused:
             return PowerSample(self._meter, Watts(shown.watts), at_seconds)
-        method = self._meter.method if self._context.simulated else Method.COUNTER
-        return EnergyCounter(replace(self._meter, method=method), Joules(shown.joules), at_seconds)
+        counter = self._context.meter(Boundary.HOST, self.name, Method.COUNTER)
+        return EnergyCounter(counter, Joules(shown.joules), at_seconds)
 
     def _keeps_step(self, before: _Seen | None, joules: float) -> bool:
         """Whether an energy counter moved as the power beside it says. One in hidden coarse steps stands or leaps."""

@@ -16,9 +16,7 @@ from tokwatt.readings import (
     Boundary,
     DeviceInfo,
     EnergyCounter,
-    Fidelity,
     Malformed,
-    Meter,
     Method,
     PowerReading,
     PowerSourceSpec,
@@ -49,8 +47,7 @@ class TrtllmSource(WebSource):
         super().__init__(options, context)
         self._options = options
         self._context = context
-        method = Method.SIMULATED if context.simulated else Method.COUNTER
-        self._meter = Meter(context.name, Boundary.GPU, options.device or context.name, Fidelity.HIGHEST, method)
+        self._meter = context.meter(Boundary.GPU, options.device or context.name, Method.COUNTER)
 
     async def read(self) -> PowerReading:
         """Read the page once. Raises SourceError subclasses only."""
