@@ -20,7 +20,7 @@ from tokwatt.sources._http import Answer
 from tokwatt.sources.power._nvml_reader import NvmlReader
 from tokwatt.sources.power._promql_api import Point, QueryAnswer, Series
 from tokwatt.sources.power._readout import Kind
-from tokwatt.sources.power._web import WebMeter
+from tokwatt.sources.power._web import WebAddress
 from tokwatt.sources.power.dcgm import DcgmOptions, DcgmSource
 from tokwatt.sources.power.ipmi import IpmiOptions, IpmiSource
 from tokwatt.sources.power.prometheus import PrometheusOptions, PrometheusSource
@@ -114,7 +114,7 @@ def _counter(machinery: Machinery, method: Method) -> Read:
     return read
 
 
-class _Exporter(WebMeter):
+class _Exporter(WebAddress):
     """Stands in for the HTTP exchange of a web meter. `body` writes the page at an instant."""
 
     where = "http://exporter/metrics"

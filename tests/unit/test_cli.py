@@ -17,6 +17,8 @@ from tokwatt.app.build import Workshop
 from tokwatt.app.cli import main
 from tokwatt.app.probe import as_json, as_text, probe, succeeded
 from tokwatt.config import Config, GpuSearch, GpuSelection, MeterConfig, ServerConfig
+from tokwatt.config.reference import render_reference
+from tokwatt.sources import responses
 from tokwatt.sources.owners._port import PortOptions
 from tokwatt.sources.owners.named import NamedOptions
 from tokwatt.sources.power.nvml import NvmlOptions
@@ -83,9 +85,22 @@ def test_sources_lists_every_source_and_what_it_needs(capsys):
     report = json.loads(capsys.readouterr().out)
     assert {"vllm", "llamacpp"} <= {source["engine"] for source in report["tokens"]}
     assert {"nvml", "ipmi"} <= {source["source"] for source in report["power"]}
-    assert all(source["needs"] for source in report["power"])
+    keys = {source["source"]: source["keys"] for source in report["prices"] + report["responses"]}
+    assert set(keys) == {"file", "promql", "tariff", "responses"}
+    assert keys["tariff"] == ["prices.electricity.tariff"]
+    assert all(source["needs"] for kind in ("power", "owners", "prices", "responses") for source in report[kind])
     assert main(["sources"]) == 0
-    assert "llamacpp" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "llamacpp" in text
+    assert all(key in text for of_source in keys.values() for key in of_source)
+
+
+def test_the_keys_of_listed_sources_are_keys_of_the_configuration():
+    workshop = Workshop()
+    reference = render_reference(workshop.power_specs, workshop.engines, workshop.owner_specs)
+    keys = [key for spec in (*workshop.price_specs.values(), responses.SPEC) for key in spec.keys]
+    for key in keys:  # a server's own capacity has the keys of the common one
+        assert f"`{key.replace('servers[]', 'prices')}`" in reference
 
 
 async def test_probe_tells_who_counts_again():

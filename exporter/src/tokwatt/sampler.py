@@ -30,6 +30,7 @@ from tokwatt.readings import (
     PriceSource,
     ServerGpus,
     ServerReading,
+    Source,
     SourceError,
     TimedOut,
     TokenSource,
@@ -50,7 +51,6 @@ STAGGER_ABOVE = 64  # servers; fewer are read together, as near to the meters as
 STAGGER_GROUP = 16  # of more servers, so many are started at once
 STAGGER_SHARE = 0.8  # of a tick, over which the groups are spread
 Sleep = Callable[[float], Awaitable[None]]
-Source = TokenSource | PowerSource | PriceSource | CountSource | OwnerSource
 Reading = PowerReading | ServerReading | PriceReading | CountReading | OwnersReading
 
 
@@ -58,7 +58,7 @@ Reading = PowerReading | ServerReading | PriceReading | CountReading | OwnersRea
 class Watched:
     """One source and how it fares."""
 
-    source: Source
+    source: Source[Reading]
     kind: str
     target: str
     health: SourceHealth
@@ -130,7 +130,7 @@ class Sampler:
             timer = asyncio.create_task(self._read_on_timer(watched, period_seconds), name=f"timer {name}")
             self._timers[name] = timer
 
-    def _watch(self, source: Source, kind: str, target: str) -> Watched:
+    def _watch(self, source: Source[Reading], kind: str, target: str) -> Watched:
         before = self._watched.get(source.name)
         health = before.health if before is not None and before.kind == kind else SourceHealth(source.name, kind, None)
         watched = Watched(source, kind, target, replace(health, target=target))

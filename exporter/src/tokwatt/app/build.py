@@ -9,6 +9,7 @@ from tokwatt.config import OWNER_PREFIX, CounterConfig, GpuSearch, MeterConfig, 
 from tokwatt.readings import (
     Clock,
     CountSource,
+    KeyedSourceSpec,
     OwnerContext,
     OwnerSource,
     OwnerSourceSpec,
@@ -17,7 +18,7 @@ from tokwatt.readings import (
     SourceContext,
     TokenSource,
 )
-from tokwatt.sources import owners, power, tokens
+from tokwatt.sources import owners, power, prices, tokens
 from tokwatt.sources._http import Access, Http
 from tokwatt.sources.responses import ResponseCounter
 from tokwatt.sources.tokens._follower import Follower
@@ -36,6 +37,7 @@ class Workshop:
         self.token_specs: Mapping[str, TokenSpec] = tokens.specs()
         self.power_specs: Mapping[str, PowerSourceSpec] = power.specs()
         self.owner_specs: Mapping[str, OwnerSourceSpec] = owners.specs()
+        self.price_specs: Mapping[str, KeyedSourceSpec] = prices.specs()
 
     @property
     def engines(self) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def _parser(named: str) -> argparse.ArgumentParser:
 
         calibrate_command.add_arguments(calibrate, _load)
 
-    sources = commands.add_parser("sources", help="list every token and power source and what each needs")
+    sources = commands.add_parser("sources", help="list every kind of source and what each needs")
     sources.add_argument("--json", action="store_true", help="for scripts")
     sources.set_defaults(command=_sources)
     return parser

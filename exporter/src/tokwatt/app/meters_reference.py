@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from tokwatt.readings import Boundary, PowerSourceSpec, Precision
-from tokwatt.sources.power._readout import fidelity_of
+from tokwatt.readings import Boundary, PowerSourceSpec, Precision, fidelity_of
 
 _INTRO = """\
 # Meters

@@ -1,4 +1,4 @@
-"""`tokwatt sources`: every token, power and owner source it knows, with what each needs."""
+"""`tokwatt sources`: every token, power, owner, price and response source it knows, with what each needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import asdict, fields
 
 from tokwatt.app.build import Workshop
 from tokwatt.app.tables import table
-from tokwatt.readings import OwnerSourceSpec, PowerSourceSpec
+from tokwatt.readings import KeyedSourceSpec, OwnerSourceSpec, PowerSourceSpec, SourceSpec
+from tokwatt.sources import responses
 from tokwatt.sources.tokens.spec import TokenSpec
 
 
@@ -32,31 +33,35 @@ def as_json(workshop: Workshop) -> Mapping[str, object]:
         ],
         "power": [
             {
-                "source": spec.name,
-                "summary": spec.summary,
-                "needs": spec.needs,
+                **_declared(spec),
                 "boundaries": [boundary.value for boundary in spec.boundaries],
                 "detected": spec.detect,
                 "method": spec.method,
                 "resolution": spec.resolution,
                 "declared_error": {what: asdict(precision) for what, precision in spec.precisions},
                 "options": _options(spec),
-                "traps": list(spec.traps),
             }
             for spec in workshop.power_specs.values()
         ],
         "owners": [
             {
-                "source": spec.name,
-                "summary": spec.summary,
-                "needs": spec.needs,
+                **_declared(spec),
                 "configured": spec.configured,
                 "options": _options(spec),
-                "traps": list(spec.traps),
             }
             for spec in workshop.owner_specs.values()
         ],
+        "prices": [_keyed(spec) for spec in workshop.price_specs.values()],
+        "responses": [_keyed(responses.SPEC)],
     }
+
+
+def _declared(spec: SourceSpec) -> Mapping[str, object]:
+    return {"source": spec.name, "summary": spec.summary, "needs": spec.needs, "traps": list(spec.traps)}
+
+
+def _keyed(spec: KeyedSourceSpec) -> Mapping[str, object]:
+    return {**_declared(spec), "keys": list(spec.keys)}
 
 
 def _options(spec: PowerSourceSpec | OwnerSourceSpec) -> Mapping[str, str]:
@@ -65,6 +70,10 @@ def _options(spec: PowerSourceSpec | OwnerSourceSpec) -> Mapping[str, str]:
 
 def _needs(spec: TokenSpec) -> str:
     return f"NO TOKENS: {spec.no_tokens}; {spec.instead}" if spec.no_tokens else spec.switch_on
+
+
+def _reads(spec: SourceSpec) -> str:
+    return f"{spec.summary}. Needs {spec.needs}"
 
 
 def as_text(workshop: Workshop) -> str:
@@ -79,13 +88,17 @@ def as_text(workshop: Workshop) -> str:
             spec.name,
             ",".join(b.value for b in spec.boundaries),
             "yes" if spec.detect else "no",
-            f"{spec.summary}. Needs {spec.needs}",
+            _reads(spec),
         )
         for spec in workshop.power_specs.values()
     ]
     owners = [
-        (spec.name, "named" if spec.configured else "chosen", f"{spec.summary}. Needs {spec.needs}")
-        for spec in workshop.owner_specs.values()
+        (spec.name, "named" if spec.configured else "chosen", _reads(spec)) for spec in workshop.owner_specs.values()
+    ]
+    keyed = [
+        (spec.name, key, _reads(spec) if key == spec.keys[0] else "the same")
+        for spec in (*workshop.price_specs.values(), responses.SPEC)
+        for key in spec.keys
     ]
     return (
         "Inference servers\n"
@@ -94,4 +107,6 @@ def as_text(workshop: Workshop) -> str:
         + table(("SOURCE", "BOUNDARY", "DETECTED", "READS AND NEEDS"), power)
         + "\n\nWhose GPUs (servers[].gpus)\n"
         + table(("SOURCE", "IS", "FINDS AND NEEDS"), owners)
+        + "\n\nPrices that change while running, and an application's responses\n"
+        + table(("SOURCE", "KEY", "READS AND NEEDS"), keyed)
     )

@@ -27,6 +27,12 @@ class Fidelity(StrEnum):
     LOW = "low"
 
 
+def fidelity_of(boundary: Boundary) -> Fidelity:
+    """How far a meter at this boundary is trusted for inference."""
+    by_boundary = {Boundary.GPU: Fidelity.HIGHEST, Boundary.OUTLET: Fidelity.LOW}
+    return by_boundary.get(boundary, Fidelity.HIGH)
+
+
 class Method(StrEnum):
     """How joules come about: a hardware counter, integrated power, a named split, or a simulation."""
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tokwatt.readings import Clock, CountReading, CountSample, Malformed, Unavailable
+from tokwatt.readings import Clock, CountReading, CountSample, KeyedSourceSpec, Malformed, Unavailable
+from tokwatt.sources._frame import Frame
 from tokwatt.sources._http import Access, Http, explain_page, parse_url, safe_url
 from tokwatt.sources.power._samples import Sample, chosen, samples_of, written
 
 _HINT = "the url must be the application's metrics page, usually ending in /metrics"
 
 
-class ResponseCounter:
+class ResponseCounter(Frame):
     """A CountSource: one metric of one page. `labels`: only series that have them count.
 
     Raises ValueError for a `url` that is none; does no I/O before `read()`.
@@ -33,30 +34,19 @@ class ResponseCounter:
         timeout_seconds: float,
         access: Access | None = None,
     ) -> None:
-        self._name = name
+        super().__init__(name, timeout_seconds)
         self._url = parse_url(url)
         self._where = safe_url(self._url)
         self._metric = metric
         self._labels = labels
         self._http = http
         self._clock = clock
-        self._timeout_seconds = timeout_seconds
         self._access = access
-
-    @property
-    def name(self) -> str:
-        """Name of the source."""
-        return self._name
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Deadline of one read."""
-        return self._timeout_seconds
 
     async def read(self) -> CountReading:
         """Read once. Raises SourceError subclasses only."""
         answer = await self._http.get(
-            self._url, timeout_seconds=self._timeout_seconds, clock=self._clock, access=self._access, switch_on=_HINT
+            self._url, timeout_seconds=self.timeout_seconds, clock=self._clock, access=self._access, switch_on=_HINT
         )
         problem = explain_page(answer, self._where, _HINT)
         if problem is not None:
@@ -71,9 +61,6 @@ class ResponseCounter:
             samples=tuple(self._sample(sample) for sample in wanted),
         )
 
-    async def aclose(self) -> None:
-        """Nothing to close: the connections belong to `Http`, which outlives its sources."""
-
     def _sample(self, sample: Sample) -> CountSample:
         series = f"{self._metric}{written(sample.labels)}"
         if not 0.0 <= sample.value < math.inf:
@@ -86,3 +73,15 @@ class ResponseCounter:
             return Unavailable(what, where=self._where, hint=f"the first of {len(shown)} is {written(shown[0].labels)}")
         hint = "the name of the sample is wanted, often with _total; some clients show a counter once it counts"
         return Unavailable(f"the page does not show {self._metric}", where=self._where, hint=hint)
+
+
+SPEC = KeyedSourceSpec(
+    name="responses",
+    summary="an application's counter of meaningful responses, on its metrics page: attempts are then measured",
+    needs="the address of the application's metrics page and the name of the counter as the page writes it",
+    keys=("responses[].meaningful",),
+    traps=(
+        "All series that have the configured labels are added up.",
+        "Some clients show a counter only once it has counted.",
+    ),
+)

@@ -14,6 +14,7 @@ from typing import Any
 from yarl import URL
 
 from tokwatt.readings import GpuHold, Unavailable
+from tokwatt.sources._frame import above_zero
 from tokwatt.sources.owners._nvml import ListedGpu, list_gpus
 from tokwatt.sources.owners._proc import Listener, Proc, Process
 from tokwatt.sources.power._nvml_binding import load_binding
@@ -43,8 +44,7 @@ class PortOptions:
     timeout_seconds: float = field(default=3.0, metadata={"help": "longest wait for one look", "unit": "s"})
 
     def __post_init__(self) -> None:
-        if self.period_seconds <= 0 or self.timeout_seconds <= 0:
-            raise ValueError("period_seconds and timeout_seconds must be above 0")
+        above_zero(period_seconds=self.period_seconds, timeout_seconds=self.timeout_seconds)
 
 
 @dataclass(frozen=True, slots=True)

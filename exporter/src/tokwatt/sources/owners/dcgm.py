@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tokwatt.readings import OwnerContext, OwnerSourceSpec, OwnersReading, SourceContext, Unavailable
+from tokwatt.readings import OwnerContext, OwnerSourceSpec, OwnersReading, Unavailable
 from tokwatt.sources.owners._pod import PodDevice, PodSelector, gpus_of_pod
 from tokwatt.sources.power._samples import Sample, samples_of
-from tokwatt.sources.power._web import WebMeter, WebOptions
+from tokwatt.sources.power._web import WebOptions, WebSource
 from tokwatt.units import mig_slices_of
 
 # Families that a usual counters file holds; pods are on every one of a GPU's series.
@@ -41,37 +41,17 @@ class DcgmOwnerOptions(WebOptions):
     period_seconds: float = field(default=15.0, metadata={"help": "time between looks", "unit": "s"})
 
 
-class DcgmOwner:
+class DcgmOwner(WebSource):
     """GPUs of one server's pod."""
 
     def __init__(self, options: DcgmOwnerOptions, context: OwnerContext) -> None:
-        self._options = options
-        self._context = context
-        self._web = WebMeter(options, SourceContext(context.name, context.clock))
-
-    @property
-    def name(self) -> str:
-        """Name of the source."""
-        return self._context.name
-
-    @property
-    def server(self) -> str:
-        """The server whose GPUs are looked for."""
-        return self._context.server
-
-    @property
-    def period_seconds(self) -> float:
-        """Time between looks."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a look may take."""
-        return self._options.timeout_seconds
+        super().__init__(options, context)
+        self.server = context.server
+        self._pod = options.pod
 
     async def read(self) -> OwnersReading:
         """Read the page once. Raises SourceError subclasses only."""
-        answer, at_seconds = await self._web.page(self._options.timeout_seconds, _HINT)
+        answer, at_seconds = await self._web.page(self.timeout_seconds, _HINT)
         samples = [sample for family in _FAMILIES for sample in samples_of(answer.body, family, self._web.where)]
         if not samples:
             hint = f"its counters file must hold one of {', '.join(_FAMILIES)}"
@@ -80,11 +60,7 @@ class DcgmOwner:
         if not devices:
             hint = "start dcgm-exporter with --kubernetes, and mount the kubelet's pod-resources folder into it"
             raise Unavailable("no series names a pod", where=self._web.where, hint=hint)
-        return OwnersReading(at_seconds, {self.server: gpus_of_pod(self._options.pod, devices, "dcgm-exporter")})
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._web.aclose()
+        return OwnersReading(at_seconds, {self.server: gpus_of_pod(self._pod, devices, "dcgm-exporter")})
 
 
 def _devices(samples: list[Sample]) -> Iterator[PodDevice]:
@@ -104,18 +80,12 @@ def _label(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next((labels[name] for name in names if labels.get(name)), "")
 
 
-def _open(options: object, context: OwnerContext) -> DcgmOwner:
-    if not isinstance(options, DcgmOwnerOptions):
-        raise TypeError(f"dcgm needs DcgmOwnerOptions, not {type(options).__name__}")
-    return DcgmOwner(options, context)
-
-
 SPEC = OwnerSourceSpec(
     name="dcgm",
     summary="GPUs of the server's pod, by the labels of a running dcgm-exporter",
     needs="dcgm-exporter with --kubernetes on the node; no device and no host access for tokwatt",
     options=DcgmOwnerOptions,
-    open=_open,
+    build=DcgmOwner,
     traps=(
         "Of pods that share a GPU by time slices it names one, unless it runs with --kubernetes-virtual-gpus.",
         "A pod that has gone keeps its GPUs for up to dcgm-exporter's own 30 s.",

@@ -24,6 +24,7 @@ from tokwatt.readings import (
     TimedOut,
     Unavailable,
 )
+from tokwatt.sources._frame import TimedFrame, above_zero
 from tokwatt.sources._worker import Worker
 from tokwatt.sources.owners._nvml import ListedGpu, list_gpus, part_of
 from tokwatt.sources.owners._pod import PodDevice, PodSelector, gpus_of_pod
@@ -50,51 +51,32 @@ class KubeletOptions:
     timeout_seconds: float = field(default=3.0, metadata={"help": "longest wait for one look", "unit": "s"})
 
     def __post_init__(self) -> None:
-        if self.period_seconds <= 0 or self.timeout_seconds <= 0:
-            raise ValueError("period_seconds and timeout_seconds must be above 0")
+        above_zero(period_seconds=self.period_seconds, timeout_seconds=self.timeout_seconds)
 
 
-class KubeletOwner:
+class KubeletOwner(TimedFrame):
     """GPUs of one server's pod. `load` replaces the NVML binding, which is needed for MIG instances only."""
 
     def __init__(self, options: KubeletOptions, context: OwnerContext, load: Callable[[], Any] = load_binding) -> None:
+        super().__init__(context.name, options)
+        self.server = context.server
         self._options = options
-        self._context = context
+        self._clock = context.clock
         self._load = load
         self._worker = Worker(context.name, context.clock)
         self._channel: Any = None
         self._list: Any = None
         self._messages: Any = None
 
-    @property
-    def name(self) -> str:
-        """Name of the source."""
-        return self._context.name
-
-    @property
-    def server(self) -> str:
-        """The server whose GPUs are looked for."""
-        return self._context.server
-
-    @property
-    def period_seconds(self) -> float:
-        """Time between looks."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a look may take."""
-        return self._options.timeout_seconds
-
     async def read(self) -> OwnersReading:
         """Ask the kubelet once. Raises SourceError subclasses only."""
         answer = await self._ask()
-        at_seconds = self._context.clock()
+        at_seconds = self._clock()
         held = list(_held(answer, self._options))
         gpus: tuple[ListedGpu, ...] = ()
         if any(not device_id.startswith("GPU-") for _, _, device_id in held):
             with contextlib.suppress(SourceError):  # then the ids themselves must do
-                gpus = await self._worker.call(lambda: list_gpus(self._load), self._options.timeout_seconds / 2)
+                gpus = await self._worker.call(lambda: list_gpus(self._load), self.timeout_seconds / 2)
         return OwnersReading(at_seconds, {self.server: self._find(answer, held, gpus)})
 
     async def aclose(self) -> None:
@@ -127,10 +109,10 @@ class KubeletOwner:
         import grpc  # noqa: PLC0415 - an extra; `_connect` has told where it is missing
 
         try:
-            async with asyncio.timeout(self._options.timeout_seconds):
-                body = await self._list(b"", timeout=self._options.timeout_seconds)  # an empty request is empty
+            async with asyncio.timeout(self.timeout_seconds):
+                body = await self._list(b"", timeout=self.timeout_seconds)  # an empty request is empty
         except TimeoutError as error:
-            raise TimedOut(f"no answer within {self._options.timeout_seconds:g} s", where=socket) from error
+            raise TimedOut(f"no answer within {self.timeout_seconds:g} s", where=socket) from error
         except grpc.aio.AioRpcError as error:
             raise _explain(error.code().name, str(error.details()), socket) from error
         try:
@@ -187,18 +169,12 @@ def _claims(answer: Any) -> Iterator[str]:
                     yield f"{pod.namespace}/{pod.name}"
 
 
-def _open(options: object, context: OwnerContext) -> KubeletOwner:
-    if not isinstance(options, KubeletOptions):
-        raise TypeError(f"kubelet needs KubeletOptions, not {type(options).__name__}")
-    return KubeletOwner(options, context)
-
-
 SPEC = OwnerSourceSpec(
     name="kubelet",
     summary="GPUs of the server's pod, by the kubelet's PodResources socket",
     needs="the extra `kubelet` (grpcio, protobuf), and the socket: root and a hostPath; NVML for MIG instances",
     options=KubeletOptions,
-    open=_open,
+    build=KubeletOwner,
     traps=(
         "hostPath is barred by the baseline and restricted pod security levels: a node agent needs `privileged`.",
         "Resource claims (DRA) are not followed: name such GPUs.",

@@ -44,13 +44,10 @@ def find(options: PortOptions, url: str, proc: Proc, load: Callable[[], Any] = l
     return ServerGpus(view.holds(), f"{how}; left out, because other processes compute there: {left_out}")
 
 
-def open_lone(options: object, context: OwnerContext, load: Callable[[], Any] = load_binding) -> BlockingOwner:
+def build(options: PortOptions, context: OwnerContext, load: Callable[[], Any] = load_binding) -> BlockingOwner:
     """Build the source. `load` replaces the NVML binding."""
-    if not isinstance(options, PortOptions):
-        raise TypeError(f"lone needs PortOptions, not {type(options).__name__}")
     proc = Proc(options.proc_root)
-    period, timeout = options.period_seconds, options.timeout_seconds
-    return BlockingOwner(context, period, timeout, lambda: find(options, context.url, proc, load))
+    return BlockingOwner(context, options, lambda: find(options, context.url, proc, load))
 
 
 SPEC = OwnerSourceSpec(
@@ -58,6 +55,6 @@ SPEC = OwnerSourceSpec(
     summary="every GPU, or where others compute too those it computes on; for the only server that leaves `gpus` out",
     needs="nothing; without NVML and /proc every measured GPU is the server's",
     options=PortOptions,
-    open=open_lone,
+    build=build,
     configured=False,
 )

@@ -43,12 +43,9 @@ def _part(name: str, gpus: Sequence[ListedGpu]) -> PartOfGpu | None:
     return part_of(name, gpus)
 
 
-def open_named(options: object, context: OwnerContext, load: Callable[[], Any] = load_binding) -> BlockingOwner:
+def build(options: NamedOptions, context: OwnerContext, load: Callable[[], Any] = load_binding) -> BlockingOwner:
     """Build the source. `load` replaces the NVML binding."""
-    if not isinstance(options, NamedOptions):
-        raise TypeError(f"named needs NamedOptions, not {type(options).__name__}")
-    period, timeout = options.period_seconds, options.timeout_seconds
-    return BlockingOwner(context, period, timeout, lambda: find(options, context.server, load))
+    return BlockingOwner(context, options, lambda: find(options, context.server, load))
 
 
 SPEC = OwnerSourceSpec(
@@ -56,7 +53,7 @@ SPEC = OwnerSourceSpec(
     summary="GPUs behind configured MIG UUIDs; chosen where `gpus` lists one",
     needs="NVML, and access to the MIG instances' parents",
     options=NamedOptions,
-    open=open_named,
+    build=build,
     traps=("Power exists for the whole GPU: without `sharing.gpu` the energy of a MIG instance's GPU is nobody's.",),
     configured=False,
 )

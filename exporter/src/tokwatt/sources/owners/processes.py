@@ -20,13 +20,10 @@ def find(options: PortOptions, url: str, proc: Proc, load: Callable[[], Any] = l
     return ServerGpus(None if view.own is None else view.holds(), view.how)
 
 
-def open_processes(options: object, context: OwnerContext, load: Callable[[], Any] = load_binding) -> BlockingOwner:
+def build(options: PortOptions, context: OwnerContext, load: Callable[[], Any] = load_binding) -> BlockingOwner:
     """Build the source. `load` replaces the NVML binding."""
-    if not isinstance(options, PortOptions):
-        raise TypeError(f"processes needs PortOptions, not {type(options).__name__}")
     proc = Proc(options.proc_root)
-    period, timeout = options.period_seconds, options.timeout_seconds
-    return BlockingOwner(context, period, timeout, lambda: find(options, context.url, proc, load))
+    return BlockingOwner(context, options, lambda: find(options, context.url, proc, load))
 
 
 SPEC = OwnerSourceSpec(
@@ -34,7 +31,7 @@ SPEC = OwnerSourceSpec(
     summary="GPUs on which the processes behind the server's port compute",
     needs="NVML and /proc of the server's processes: their user or CAP_SYS_PTRACE, in Kubernetes `hostPID: true`",
     options=PortOptions,
-    open=open_processes,
+    build=build,
     traps=(
         "NVML names processes by the host's PIDs: in a container without the host's PID namespace they mean nothing.",
         "Workers that another program starts (Ray, Slurm) are no relatives of the process that listens.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tokwatt.quantities import Joules, Watts
@@ -19,7 +19,6 @@ from tokwatt.readings import (
     DeviceInfo,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Malformed,
     Meter,
     Method,
@@ -189,8 +188,7 @@ class AmdGpu:
 
     def _meter(self) -> Meter:
         method = Method.COUNTER if self._counts else Method.INTEGRATED
-        meter = Meter(self._context.name, Boundary.GPU, self.identity.uuid, Fidelity.HIGHEST, method)
-        return replace(meter, method=Method.SIMULATED) if self._context.simulated else meter
+        return self._context.meter(Boundary.GPU, self.identity.uuid, method)
 
 
 def _number(answer: Mapping[str, Any], key: str) -> float | None:

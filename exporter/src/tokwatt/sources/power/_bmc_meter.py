@@ -6,31 +6,27 @@ Source: DCMI 1.5 specification, section 6.6.1 (Get Power Reading); IPMI v2.0, se
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import struct
 from typing import Final
 
 from tokwatt.quantities import Watts
 from tokwatt.readings import (
-    Boundary,
     DeviceInfo,
-    Fidelity,
     Malformed,
-    Meter,
-    Method,
     PowerReading,
     PowerSample,
     Precision,
     SourceContext,
     SourceError,
-    TimedOut,
     Unavailable,
 )
+from tokwatt.sources._frame import Timing
 from tokwatt.sources.power._bmc import NOT_IMPLEMENTED, BmcReply, BmcSession, refusal
 from tokwatt.sources.power._precision import DCMI, UNSTATED_GAIN_RATIO, declared
 from tokwatt.sources.power._sdr import SdrWalk, read_watts
 from tokwatt.sources.power._sdr_record import PowerSensor, choose
+from tokwatt.sources.power._server_meter import ServerMeter
 
 _GROUP_EXTENSION: Final = 0x2C
 _GET_POWER_READING: Final = 0x02
@@ -55,11 +51,8 @@ _MANUFACTURERS: Final = {
     47196: "HPE",
 }
 
-# The inner deadline comes first, so that the message that says most wins over the sampler's.
-_READ_SHARE = 0.95
 
-
-class BmcMeter:
+class BmcMeter(ServerMeter):
     """One server's input power. A source is made of this by options that say how to reach the BMC.
 
     `address` is what people call the BMC's place; `sensors` are read instead of DCMI where there are any.
@@ -69,64 +62,29 @@ class BmcMeter:
         self,
         session: BmcSession,
         context: SourceContext,
+        timing: Timing,
         *,
         address: str,
         sensors: tuple[str, ...],
-        period_seconds: float,
-        timeout_seconds: float,
     ) -> None:
+        super().__init__(context, timing, f"BMC {address}")
         self._session = session
-        self._context = context
         self._address = address
-        self._where = f"BMC {address}"
         self._wanted = sensors
-        self._period_seconds = period_seconds
-        self._timeout_seconds = timeout_seconds
         self._walk: SdrWalk | None = None
         self._sensors: tuple[PowerSensor, ...] = ()
         self._no_sensors: SourceError | None = None
         self._identity: tuple[str, tuple[tuple[str, str], ...]] | None = None
-        self._meter = Meter(
-            source=context.name,
-            boundary=Boundary.HOST,
-            device=context.name,
-            fidelity=Fidelity.HIGH,
-            method=Method.SIMULATED if context.simulated else Method.INTEGRATED,
-        )
-
-    @property
-    def name(self) -> str:
-        """The configured name; also the meter's device."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Own timer: a BMC refreshes its reading about once a second, and answers slowly."""
-        return self._period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._timeout_seconds
-
-    async def read(self) -> PowerReading:
-        """Read the server's power once. Raises SourceError subclasses only."""
-        try:
-            async with asyncio.timeout(self.timeout_seconds * _READ_SHARE):
-                sample = await self._sample()
-                info = await self._describe()
-        except TimeoutError:
-            progress = f" ({self._walk.progress}; the next read goes on there)" if self._walk else ""
-            raise TimedOut(
-                f"no complete answer within {self.timeout_seconds:g} s{progress}",
-                where=self._where,
-                hint="a slow BMC may need a higher timeout_seconds",
-            ) from None
-        return PowerReading((sample,), (info,))
 
     async def aclose(self) -> None:
         """Close the BMC session."""
         await self._session.aclose()
+
+    async def _read(self) -> PowerReading:
+        return PowerReading((await self._sample(),), (await self._describe(),))
+
+    def _progress(self) -> str:
+        return f" ({self._walk.progress}; the next read goes on there)" if self._walk else ""
 
     async def _sample(self) -> PowerSample:
         if self._wanted and not self._sensors:

@@ -18,9 +18,7 @@ from tokwatt.readings import (
     DeviceInfo,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Malformed,
-    Meter,
     Method,
     PowerSample,
     SourceContext,
@@ -239,13 +237,7 @@ class Gpu:
     def _describe(self) -> DeviceInfo:
         way, identity = self._ways[0], self.identity
         method = Method.INTEGRATED if way.is_power else Method.COUNTER
-        meter = Meter(
-            source=self._context.name,
-            boundary=Boundary.GPU,
-            device=identity.uuid,
-            fidelity=Fidelity.HIGHEST,
-            method=Method.SIMULATED if self._context.simulated else method,
-        )
+        meter = self._context.meter(Boundary.GPU, identity.uuid, method)
         scope = MODULE_DETAILS if way.covers_module else ()
         precision = declared(NVML_POWER if way.is_power else NVML_COUNTER, self._context)
         return DeviceInfo(meter, identity.name, identity.index, identity.details + scope, precision)

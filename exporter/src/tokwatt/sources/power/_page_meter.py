@@ -22,7 +22,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources.power._readout import Readout, ReadoutOptions, refuse_known_mistakes, warnings_of
 from tokwatt.sources.power._samples import Sample, chosen, energy_names, samples_of, written
-from tokwatt.sources.power._web import WebMeter
+from tokwatt.sources.power._web import WebSource
 
 _HINT = "the url must be an exporter's metrics page, usually ending in /metrics"
 _MAX_AGE_SECONDS = 300.0  # of a sample with its own timestamp; Prometheus looks back as far
@@ -44,47 +44,28 @@ class PrometheusOptions(ReadoutOptions):
         refuse_known_mistakes(self, self.metric)
 
 
-class PrometheusSource:
+class PrometheusSource(WebSource):
     """One metric of one page. `wall_clock` tells the age of samples that carry a timestamp."""
 
     def __init__(self, options: PrometheusOptions, context: SourceContext, wall_clock: Clock = time.time) -> None:
+        super().__init__(options, context)
         self._options = options
         self._context = context
         self._wall_clock = wall_clock
-        self._web = WebMeter(options, context)
         self._readout = Readout(options, context, self._web.where)
         self._known: frozenset[str] = frozenset()
         self._warnings = warnings_of(options, options.metric)
         self._stamped: dict[str, tuple[float, EnergyReading]] = {}  # by device: a page's own timestamp and its reading
 
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Own timer: exporters are read as often as they are made for, not at each tick."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
-
     async def read(self) -> PowerReading:
         """Read the page once. Raises SourceError subclasses only."""
-        answer, at_seconds = await self._web.page(self._options.timeout_seconds, _HINT)
+        answer, at_seconds = await self._web.page(self.timeout_seconds, _HINT)
         openmetrics = "openmetrics" in answer.content_type
         samples = samples_of(answer.body, self._options.metric, self._web.where, openmetrics=openmetrics)
         wanted = chosen(samples, self._options.labels)
         if not wanted:
             raise self._absent(answer.body, samples)
         return self._readings(self._readout.by_device([(sample.labels, sample) for sample in wanted]), at_seconds)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._web.aclose()
 
     def _readings(self, devices: Mapping[str, Sample], at_seconds: float) -> PowerReading:
         readings: list[EnergyReading] = []

@@ -12,8 +12,8 @@ from typing import Any
 
 from yarl import URL
 
-from tokwatt.readings import Malformed, SourceContext
-from tokwatt.sources.power._web import WebMeter, WebOptions
+from tokwatt.readings import Clock, Malformed
+from tokwatt.sources.power._web import WebAddress, WebOptions
 
 _SWITCH_ON = "url must be the address of a Prometheus server, without a path of its API"
 _QUOTED_CHARS = 200
@@ -48,9 +48,9 @@ class QueryAnswer:
 class PromqlApi:
     """One server."""
 
-    def __init__(self, options: WebOptions, context: SourceContext) -> None:
-        self._web = WebMeter(options, context)
-        self._clock = context.clock
+    def __init__(self, options: WebOptions, clock: Clock) -> None:
+        self._web = WebAddress(options, clock)
+        self._clock = clock
         self._timeout_seconds = options.timeout_seconds
         self._url = self._web.url.with_path(self._web.url.path.rstrip("/") + "/api/v1/query")
         self.where = self._web.where

@@ -17,7 +17,6 @@ from tokwatt.readings import (
     DeviceInfo,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Malformed,
     Meter,
     Method,
@@ -130,12 +129,6 @@ def check_renewal(name: str, update_seconds: float, period_seconds: float) -> No
         raise ValueError(f"period_seconds must be at least {least:g}: {name} is {update_seconds:g}")
 
 
-def fidelity_of(boundary: Boundary) -> Fidelity:
-    """How far a meter at this boundary is trusted for inference."""
-    by_boundary = {Boundary.GPU: Fidelity.HIGHEST, Boundary.OUTLET: Fidelity.LOW}
-    return by_boundary.get(boundary, Fidelity.HIGH)
-
-
 class Readout:
     """Turns samples of a configured series into readings."""
 
@@ -216,10 +209,4 @@ class Readout:
 
     def _meter(self, device: str) -> Meter:
         method = Method.INTEGRATED if self._is_power else Method.COUNTER
-        return Meter(
-            source=self._context.name,
-            boundary=self._options.boundary,
-            device=device,
-            fidelity=fidelity_of(self._options.boundary),
-            method=Method.SIMULATED if self._context.simulated else method,
-        )
+        return self._context.meter(self._options.boundary, device, method)

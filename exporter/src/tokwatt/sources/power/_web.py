@@ -1,4 +1,4 @@
-"""What meters that are read over HTTP have in common: their options, and one GET with the instant it holds for.
+"""What sources behind an http or https address share: options, one GET with the instant it holds for, and a frame.
 
 Owns the shared option fields. Knows no format of an answer.
 """
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from tokwatt.readings import SourceContext
+from tokwatt.readings import Clock, OwnerContext, SourceContext
+from tokwatt.sources._frame import TimedFrame, above_zero
 from tokwatt.sources._http import Access, Answer, Http, explain_page, parse_url, safe_url
 
 
@@ -37,24 +38,23 @@ class WebOptions:
             raise ValueError(f"url {error}") from None
         if url.user or url.password:
             raise ValueError("url must hold no user name or password: use bearer_token_file")
-        if self.period_seconds <= 0 or self.timeout_seconds <= 0:
-            raise ValueError("period_seconds and timeout_seconds must be above 0")
+        above_zero(period_seconds=self.period_seconds, timeout_seconds=self.timeout_seconds)
 
 
-class WebMeter:
+class WebAddress:
     """One address and how to be let in. Connections open at the first read."""
 
-    def __init__(self, options: WebOptions, context: SourceContext) -> None:
+    def __init__(self, options: WebOptions, clock: Clock) -> None:
         self.url = parse_url(options.url)
         self.where = safe_url(self.url)
         self._access = Access(options.bearer_token_file or "", options.ca_file or "", options.verify_tls)
-        self._context = context
+        self._clock = clock
         self._http = Http()
 
     async def get(self, url: URL, timeout_seconds: float, *, switch_on: str = "") -> tuple[Answer, float]:
         """Fetch `url`: the answer and the middle of the exchange in monotonic seconds. Raises SourceError only."""
         answer = await self._http.get(
-            url, timeout_seconds=timeout_seconds, clock=self._context.clock, access=self._access, switch_on=switch_on
+            url, timeout_seconds=timeout_seconds, clock=self._clock, access=self._access, switch_on=switch_on
         )
         return answer, (answer.sent_seconds + answer.answered_seconds) / 2
 
@@ -69,3 +69,15 @@ class WebMeter:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+class WebSource(TimedFrame):
+    """A source behind one address, read on a timer of its own. `self._web` is the address."""
+
+    def __init__(self, options: WebOptions, context: SourceContext | OwnerContext) -> None:
+        super().__init__(context.name, options)
+        self._web = WebAddress(options, context.clock)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._web.aclose()

@@ -21,7 +21,6 @@ from tokwatt.readings import (
     DeviceLost,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Malformed,
     Meter,
     Method,
@@ -37,7 +36,7 @@ from tokwatt.sources.power._fall_guard import FallGuard
 from tokwatt.sources.power._precision import AMD_COUNTER, AMD_POWER, declared
 from tokwatt.sources.power._samples import Sample, samples_of, written
 from tokwatt.sources.power._sysfs import JOULES_PER_MICROJOULE
-from tokwatt.sources.power._web import WebMeter, WebOptions
+from tokwatt.sources.power._web import WebOptions, WebSource
 
 _ENERGY: Final = "gpu_energy_consumed"  # microjoules, typed as a gauge
 # MI3xx, MI2xx, and whichever of the two a build has
@@ -79,33 +78,18 @@ class _Shown:
     watts: float | None
 
 
-class AmdExporterSource:
+class AmdExporterSource(WebSource):
     """All GPUs of one device-metrics-exporter."""
 
     def __init__(self, options: AmdExporterOptions, context: SourceContext) -> None:
+        super().__init__(options, context)
         self._options = options
         self._context = context
-        self._web = WebMeter(options, context)
         self._boards: dict[str, _Board] = {}
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Own timer: a read passes through another program."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
 
     async def read(self) -> PowerReading:
         """Read the page once. Raises SourceError subclasses only."""
-        answer, at_seconds = await self._web.page(self._options.timeout_seconds, _HINT)
+        answer, at_seconds = await self._web.page(self.timeout_seconds, _HINT)
         where = self._web.where
         energy = self._by_device(samples_of(answer.body, _ENERGY, where))
         power = [self._by_device(samples_of(answer.body, name, where)) for name in _POWER]
@@ -115,10 +99,6 @@ class AmdExporterSource:
             raise kind(f"the page shows neither {_ENERGY} nor {' nor '.join(_POWER)}", where=where, hint=_HINT)
         watts = {device: next((shown[device] for shown in power if device in shown), []) for device in devices}
         return self._readings({device: (energy.get(device, []), watts[device]) for device in devices}, at_seconds)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._web.aclose()
 
     def _by_device(self, samples: Sequence[Sample]) -> dict[str, list[Sample]]:
         devices: dict[str, list[Sample]] = defaultdict(list)
@@ -224,15 +204,7 @@ class AmdExporterSource:
         )
 
     def _meter(self, device: str, board: _Board) -> Meter:
-        method = Method.COUNTER if board.counts else Method.INTEGRATED
-        shown = Method.SIMULATED if self._context.simulated else method
-        return Meter(self._context.name, Boundary.GPU, device, Fidelity.HIGHEST, shown)
-
-
-def _open(options: object, context: SourceContext) -> AmdExporterSource:
-    if not isinstance(options, AmdExporterOptions):
-        raise TypeError(f"amd_exporter needs AmdExporterOptions, not {type(options).__name__}")
-    return AmdExporterSource(options, context)
+        return self._context.meter(Boundary.GPU, device, Method.COUNTER if board.counts else Method.INTEGRATED)
 
 
 SPEC = PowerSourceSpec(
@@ -244,7 +216,7 @@ SPEC = PowerSourceSpec(
     resolution="15.3 microjoules; power 1 W",
     precisions=(("energy accumulator", AMD_COUNTER), ("power", AMD_POWER)),
     options=AmdExporterOptions,
-    open=_open,
+    build=AmdExporterSource,
     traps=(
         "Counting begins at the second read, when energy and power have been compared.",
         "gpu_energy_consumed is in microjoules and typed as a gauge: it is a counter.",

@@ -5,19 +5,16 @@ Owns the options and the spec of `source: amdsmi`. All calls run on one worker t
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tokwatt.readings import Boundary, PowerReading, PowerSourceSpec, SourceContext, SourceError
-from tokwatt.sources._worker import Worker
+from tokwatt.readings import Boundary, PowerSourceSpec, SourceContext
+from tokwatt.sources._frame import above_zero
 from tokwatt.sources.power._amdsmi_binding import AmdsmiBinding, load_binding
 from tokwatt.sources.power._amdsmi_reader import AmdsmiReader
 from tokwatt.sources.power._precision import AMD_COUNTER, AMD_POWER
-
-_OWN_DEADLINE_SHARE = 0.95  # the message of the inner deadline says more than the sampler's
-_SHUTDOWN_SECONDS = 0.5
+from tokwatt.sources.power._worker_meter import BoardMeter, wanted_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +35,16 @@ class AmdsmiOptions:
     def __post_init__(self) -> None:
         if not self.gpus:
             raise ValueError("gpus must be all, or a list of at least one UUID or index")
-        if self.timeout_seconds <= 0:
-            raise ValueError("timeout_seconds must be above 0")
+        above_zero(timeout_seconds=self.timeout_seconds)
         if not 0.05 <= self.sampling_seconds <= 1.0:
             raise ValueError("sampling_seconds must be from 0.05 to 1.0")
 
 
-class AmdsmiSource:
-    """All AMD GPUs of this host. `binding` replaces the package `amdsmi` and `pause` the sleep, for a test."""
+class AmdsmiSource(BoardMeter):
+    """All AMD GPUs of this host. `binding` replaces the package `amdsmi` and `pause` the sleep, for a test.
+
+    The first read compares counters with power.
+    """
 
     def __init__(
         self,
@@ -54,54 +53,13 @@ class AmdsmiSource:
         binding: AmdsmiBinding | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._options = options
-        self._name = context.name
-        wanted = (options.gpus,) if isinstance(options.gpus, str) else tuple(str(gpu) for gpu in options.gpus)
-        self._reader = AmdsmiReader(wanted, context, load_binding if binding is None else lambda: binding, pause)
-        self._worker = Worker(context.name, context.clock)
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """None: read with the tick."""
-        return None
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
-
-    async def read(self) -> PowerReading:
-        """Read all GPUs once. Raises SourceError subclasses only. The first read compares counters with power."""
-        return await self._worker.call(self._read, self._options.timeout_seconds * _OWN_DEADLINE_SHARE)
-
-    async def aclose(self) -> None:
-        """Shut AMD SMI down, unless a call hangs."""
-        with contextlib.suppress(SourceError):
-            await self._worker.call(self._shut_down, _SHUTDOWN_SECONDS)
-        self._worker.close()
-
-    def _read(self) -> PowerReading:
-        reading = self._reader.read()
-        if self._reader.is_sampled:
-            self._worker.run_between_calls(self._options.sampling_seconds, self._reader.sample)
-        else:
-            self._worker.stop_between_calls()
-        return reading
-
-    def _shut_down(self) -> None:
-        self._worker.stop_between_calls()
-        self._reader.shut_down()
-
-
-def _open(options: object, context: SourceContext) -> AmdsmiSource:
-    if not isinstance(options, AmdsmiOptions):
-        raise TypeError(f"amdsmi needs AmdsmiOptions, not {type(options).__name__}")
-    return AmdsmiSource(options, context)
+        load = load_binding if binding is None else lambda: binding
+        super().__init__(
+            AmdsmiReader(wanted_gpus(options.gpus), context, load, pause),
+            context,
+            timeout_seconds=options.timeout_seconds,
+            sampling_seconds=options.sampling_seconds,
+        )
 
 
 SPEC = PowerSourceSpec(
@@ -114,7 +72,7 @@ SPEC = PowerSourceSpec(
     resolution="15.3 microjoules on most boards; power 1 W",
     precisions=(("energy accumulator", AMD_COUNTER), ("power", AMD_POWER)),
     options=AmdsmiOptions,
-    open=_open,
+    build=AmdsmiSource,
     detect=True,
     traps=(
         "MI100 and MI200 accumulators may be frozen or off by large factors until a reboot: they are then not used.",

@@ -21,9 +21,7 @@ from tokwatt.readings import (
     DeviceLost,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Malformed,
-    Meter,
     Method,
     PowerReading,
     PowerSample,
@@ -32,12 +30,13 @@ from tokwatt.readings import (
     SourceError,
     Unavailable,
 )
+from tokwatt.sources._frame import above_zero
 from tokwatt.sources.power._nvidia_names import MODULE_DETAILS, counts_the_module
 from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER, declared
 from tokwatt.sources.power._readout import check_renewal
 from tokwatt.sources.power._renewals import Renewals
 from tokwatt.sources.power._samples import Sample, samples_of, written
-from tokwatt.sources.power._web import WebMeter, WebOptions
+from tokwatt.sources.power._web import WebOptions, WebSource
 from tokwatt.units import JOULES_PER_MILLIJOULE
 
 _ENERGY: Final = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
@@ -67,39 +66,23 @@ class DcgmOptions(WebOptions):
 
     def __post_init__(self) -> None:
         WebOptions.__post_init__(self)
-        if self.collect_seconds <= 0:
-            raise ValueError("collect_seconds must be above 0")
+        above_zero(collect_seconds=self.collect_seconds)
         check_renewal("collect_seconds", self.collect_seconds, self.period_seconds)
 
 
-class DcgmSource:
+class DcgmSource(WebSource):
     """All GPUs of one dcgm-exporter."""
 
     def __init__(self, options: DcgmOptions, context: SourceContext) -> None:
+        super().__init__(options, context)
         self._options = options
         self._context = context
-        self._web = WebMeter(options, context)
         self._renewals = Renewals(options.collect_seconds, options.period_seconds, self._web.where)
         self._methods: dict[str, Method] = {}  # by UUID, as first seen
 
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Own timer: dcgm-exporter renews its values every 30 s unless told otherwise."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
-
     async def read(self) -> PowerReading:
         """Read the page once. Raises SourceError subclasses only."""
-        answer, at_seconds = await self._web.page(self._options.timeout_seconds, _HINT)
+        answer, at_seconds = await self._web.page(self.timeout_seconds, _HINT)
         where = self._web.where
         energy = self._by_board(samples_of(answer.body, _ENERGY, where))
         power = self._by_board([sample for name in _POWER for sample in samples_of(answer.body, name, where)])
@@ -108,10 +91,6 @@ class DcgmSource:
             hint = f"its counters file must hold {_ENERGY} or {_POWER[0]}; is this its page?"
             raise kind(f"the page shows neither {_ENERGY} nor {_POWER[0]}", where=where, hint=hint)
         return self._readings(energy, power, at_seconds)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._web.aclose()
 
     def _by_board(self, samples: Sequence[Sample]) -> Mapping[str, list[Sample]]:
         boards: dict[str, list[Sample]] = defaultdict(list)
@@ -148,7 +127,7 @@ class DcgmSource:
     def _reading(self, uuid: str, method: Method, values: list[float], at_seconds: float) -> EnergyReading:
         value = self._of_board(uuid, method, values)
         placed = self._renewals.place(uuid, value, at_seconds)
-        meter = self._meter(uuid, method)
+        meter = self._context.meter(Boundary.GPU, uuid, method)
         if method is Method.COUNTER:
             return EnergyCounter(meter, Joules(value * JOULES_PER_MILLIJOULE), placed)
         return PowerSample(meter, Watts(value), placed)
@@ -180,7 +159,7 @@ class DcgmSource:
         if method is Method.COUNTER and counts_the_module(labels.get("modelName", "")):
             details += MODULE_DETAILS
         return DeviceInfo(
-            self._meter(uuid, method),
+            self._context.meter(Boundary.GPU, uuid, method),
             labels.get("modelName", "NVIDIA GPU"),
             int(index) if index.isdecimal() else None,
             (("address", self._web.where), *details),
@@ -192,16 +171,6 @@ class DcgmSource:
             ),
         )
 
-    def _meter(self, uuid: str, method: Method) -> Meter:
-        shown = Method.SIMULATED if self._context.simulated else method
-        return Meter(self._context.name, Boundary.GPU, uuid, Fidelity.HIGHEST, shown)
-
-
-def _open(options: object, context: SourceContext) -> DcgmSource:
-    if not isinstance(options, DcgmOptions):
-        raise TypeError(f"dcgm needs DcgmOptions, not {type(options).__name__}")
-    return DcgmSource(options, context)
-
 
 SPEC = PowerSourceSpec(
     name="dcgm",
@@ -212,7 +181,7 @@ SPEC = PowerSourceSpec(
     resolution="1 mJ, renewed every 30 s unless dcgm-exporter is told otherwise",
     precisions=(("energy counter", NVML_COUNTER), ("power", NVML_POWER)),
     options=DcgmOptions,
-    open=_open,
+    build=DcgmSource,
     traps=(
         "It renews its values every 30 s by default: use windows of 5 min or more, or lower its --collect-interval.",
         "Counting begins at the first change of the counter, up to 30 s after the start.",

@@ -20,7 +20,6 @@ from tokwatt.readings import (
     DuplicateDevice,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
     Meter,
     Method,
     PowerReading,
@@ -30,10 +29,11 @@ from tokwatt.readings import (
     SourceError,
     Unavailable,
 )
-from tokwatt.sources._worker import Worker
+from tokwatt.sources._frame import above_zero
 from tokwatt.sources.power._hwmon_sensors import Sensor, find_sensors
 from tokwatt.sources.power._precision import HWMON_COUNTER, HWMON_POWER, declared
 from tokwatt.sources.power._sysfs import entries, text_or
+from tokwatt.sources.power._worker_meter import WorkerMeter
 
 # Chip and label of sensors whose meaning is certain. The socket's number makes the name that RAPL gives a package.
 _CPU_SENSORS: Final = (
@@ -46,7 +46,6 @@ _SOCKET: Final = re.compile(r"[Ss]ocket ?(\d+)")
 _NOT_READ: Final = "none"
 _CHOICES: Final = (Boundary.CPU.value, Boundary.DRAM.value, Boundary.HOST.value, _NOT_READ)
 _SENSORS_SHOWN: Final = 12
-_OWN_DEADLINE_SHARE: Final = 0.95  # the message of the inner deadline says more than the sampler's
 _PERMISSION_HINT: Final = "run as root, or give tokwatt's group the right to read it by a udev rule"
 
 
@@ -74,44 +73,16 @@ class HwmonOptions:
                 )
         if not self.sysfs_root.startswith("/"):
             raise ValueError("sysfs_root must be an absolute path")
-        if self.timeout_seconds <= 0:
-            raise ValueError("timeout_seconds must be above 0")
+        above_zero(timeout_seconds=self.timeout_seconds)
 
 
-class HwmonSource:
+class HwmonSource(WorkerMeter):
     """The known sensors of this host, read with the tick."""
 
     def __init__(self, options: HwmonOptions, context: SourceContext) -> None:
+        super().__init__(context, options.timeout_seconds)
         self._options = options
-        self._context = context
         self._root = Path(options.sysfs_root)
-        self._worker = Worker(context.name, context.clock)
-
-    @property
-    def name(self) -> str:
-        """The configured name; also the device of a host meter."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """None: read with the tick."""
-        return None
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
-
-    async def read(self) -> PowerReading:
-        """Read all known sensors once. Raises SourceError subclasses only.
-
-        A sensor that fails is told in `failures` while others are read; where none can be read its error is raised.
-        """
-        return await self._worker.call(self._read, self._options.timeout_seconds * _OWN_DEADLINE_SHARE)
-
-    async def aclose(self) -> None:
-        """Let the reading thread end."""
-        self._worker.close()
 
     def _read(self) -> PowerReading:
         readings: dict[tuple[Boundary, str], EnergyReading] = {}
@@ -168,13 +139,7 @@ class HwmonSource:
 
     def _meter(self, sensor: Sensor, boundary: Boundary) -> Meter:
         method = Method.COUNTER if sensor.is_counter else Method.INTEGRATED
-        return Meter(
-            source=self._context.name,
-            boundary=boundary,
-            device=self._device(sensor, boundary),
-            fidelity=Fidelity.HIGH,
-            method=Method.SIMULATED if self._context.simulated else method,
-        )
+        return self._context.meter(boundary, self._device(sensor, boundary), method)
 
     def _powercap_counts(self, package: str) -> bool:
         """Whether RAPL shows this package too: then it is RAPL's."""
@@ -223,12 +188,6 @@ def _info(reading: EnergyReading, sensor: Sensor, context: SourceContext) -> Dev
     return DeviceInfo(reading.meter, sensor.label, details=tuple(details), precision=precision)
 
 
-def _open(options: object, context: SourceContext) -> HwmonSource:
-    if not isinstance(options, HwmonOptions):
-        raise TypeError(f"hwmon needs HwmonOptions, not {type(options).__name__}")
-    return HwmonSource(options, context)
-
-
 SPEC = PowerSourceSpec(
     name="hwmon",
     summary="power sensors of Linux hwmon: NVIDIA Grace CPUs, AMD's energy driver; ACPI power meters where named",
@@ -238,7 +197,7 @@ SPEC = PowerSourceSpec(
     resolution="the driver's, usually 1 microwatt written and far less measured",
     precisions=(("energy counter", HWMON_COUNTER), ("power", HWMON_POWER)),
     options=HwmonOptions,
-    open=_open,
+    build=HwmonSource,
     detect=True,
     traps=(
         "Only sensors whose meaning is certain are read by themselves: Grace's CPU rail and AMD's sockets.",

@@ -87,10 +87,9 @@ class IpmiSource(BmcMeter):
         super().__init__(
             connect() if connect is not None else _over_lan(options),
             context,
+            options,
             address=f"{options.host}:{options.port}",
             sensors=options.sensors or (),
-            period_seconds=options.period_seconds,
-            timeout_seconds=options.timeout_seconds,
         )
 
 
@@ -107,12 +106,6 @@ def _over_lan(options: IpmiOptions) -> RmcpSession:
     return RmcpSession(settings, lambda: password_of(options))
 
 
-def _open(options: object, context: SourceContext) -> IpmiSource:
-    if not isinstance(options, IpmiOptions):
-        raise TypeError(f"ipmi needs IpmiOptions, not {type(options).__name__}")
-    return IpmiSource(options, context)
-
-
 SPEC = PowerSourceSpec(
     name="ipmi",
     summary="whole servers through their BMC over the network: DCMI power reading, else a power sensor",
@@ -122,7 +115,7 @@ SPEC = PowerSourceSpec(
     resolution="DCMI 1 W, sensors 4 to 8 W; renewed about once a second or slower by the BMC",
     precisions=(("DCMI", DCMI),),
     options=IpmiOptions,
-    open=_open,
+    build=IpmiSource,
     traps=(
         "The accuracy is the vendor's and rarely stated; DCMI resolves 1 W, a sensor often 4 to 8 W.",
         "A BMC refreshes its reading about once a second or slower: bursts below that are not seen.",

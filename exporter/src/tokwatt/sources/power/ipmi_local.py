@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tokwatt.readings import Boundary, PowerSourceSpec, SourceContext
+from tokwatt.sources._frame import above_zero
 from tokwatt.sources.power._bmc_meter import BmcMeter
 from tokwatt.sources.power._ipmi_device import DEVICE_FILES, IpmiDevice, Kernel
 from tokwatt.sources.power._precision import DCMI
@@ -30,8 +31,7 @@ class IpmiLocalOptions:
     timeout_seconds: float = field(default=3.0, metadata={"help": "longest wait for one read", "unit": "s"})
 
     def __post_init__(self) -> None:
-        if self.period_seconds <= 0 or self.timeout_seconds <= 0:
-            raise ValueError("period_seconds and timeout_seconds must be above 0")
+        above_zero(period_seconds=self.period_seconds, timeout_seconds=self.timeout_seconds)
 
 
 class IpmiLocalSource(BmcMeter):
@@ -41,20 +41,7 @@ class IpmiLocalSource(BmcMeter):
         device = IpmiDevice(
             options.device, options.timeout_seconds * _COMMAND_SHARE, context.name, context.clock, kernel
         )
-        super().__init__(
-            device,
-            context,
-            address=options.device or "in-band",
-            sensors=options.sensors or (),
-            period_seconds=options.period_seconds,
-            timeout_seconds=options.timeout_seconds,
-        )
-
-
-def _open(options: object, context: SourceContext) -> IpmiLocalSource:
-    if not isinstance(options, IpmiLocalOptions):
-        raise TypeError(f"ipmi_local needs IpmiLocalOptions, not {type(options).__name__}")
-    return IpmiLocalSource(options, context)
+        super().__init__(device, context, options, address=options.device or "in-band", sensors=options.sensors or ())
 
 
 SPEC = PowerSourceSpec(
@@ -66,7 +53,7 @@ SPEC = PowerSourceSpec(
     resolution="DCMI 1 W, sensors 4 to 8 W; renewed about once a second or slower by the BMC",
     precisions=(("DCMI", DCMI),),
     options=IpmiLocalOptions,
-    open=_open,
+    build=IpmiLocalSource,
     detect=True,
     traps=(
         "The device file belongs to root: grant it by a udev rule to tokwatt's group, or mount it into the container.",

@@ -5,18 +5,14 @@ Owns the options and the spec of `source: nvml`. All NVML calls run on one worke
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 
-from tokwatt.readings import Boundary, PowerReading, PowerSourceSpec, SourceContext, SourceError
-from tokwatt.sources._worker import Worker
+from tokwatt.readings import Boundary, PowerSourceSpec, SourceContext
+from tokwatt.sources._frame import above_zero
 from tokwatt.sources.power._nvml_binding import NvmlBinding, load_binding
 from tokwatt.sources.power._nvml_reader import NvmlReader
 from tokwatt.sources.power._precision import NVML_COUNTER, NVML_POWER
-
-# The source's own deadline comes first, so that its message, which says more, wins over the sampler's.
-_OWN_DEADLINE_SHARE = 0.95
-_SHUTDOWN_SECONDS = 0.5
+from tokwatt.sources.power._worker_meter import BoardMeter, wanted_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,69 +42,22 @@ class NvmlOptions:
     def __post_init__(self) -> None:
         if not self.gpus:
             raise ValueError("gpus must be all, or a list of at least one UUID or index")
-        if self.timeout_seconds <= 0:
-            raise ValueError("timeout_seconds must be above 0")
+        above_zero(timeout_seconds=self.timeout_seconds)
         if not 0.05 <= self.sampling_seconds <= 1.0:
             raise ValueError("sampling_seconds must be from 0.05 (sensors refuse faster polling) to 1.0")
 
 
-class NvmlSource:
+class NvmlSource(BoardMeter):
     """All NVIDIA GPUs of this host. `binding` replaces `pynvml`, for a simulation."""
 
     def __init__(self, options: NvmlOptions, context: SourceContext, binding: NvmlBinding | None = None) -> None:
-        self._options = options
-        self._name = context.name
-        wanted = (options.gpus,) if isinstance(options.gpus, str) else tuple(str(gpu) for gpu in options.gpus)
         load = load_binding if binding is None else lambda: binding
-        self._reader = NvmlReader(wanted, context, load, cross_check=options.cross_check)
-        self._worker = Worker(context.name, context.clock)
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """None: read with the tick."""
-        return None
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
-
-    async def read(self) -> PowerReading:
-        """Read all GPUs once. Raises SourceError subclasses only.
-
-        The first read starts NVML, which may take seconds where the driver has to be loaded first: it then times out,
-        and a later read finds NVML started.
-        """
-        return await self._worker.call(self._read, self._options.timeout_seconds * _OWN_DEADLINE_SHARE)
-
-    async def aclose(self) -> None:
-        """Shut NVML down, unless a call hangs."""
-        with contextlib.suppress(SourceError):
-            await self._worker.call(self._shut_down, _SHUTDOWN_SECONDS)
-        self._worker.close()
-
-    def _read(self) -> PowerReading:
-        reading = self._reader.read()
-        if self._reader.is_sampled:
-            self._worker.run_between_calls(self._options.sampling_seconds, self._reader.sample)
-        else:
-            self._worker.stop_between_calls()
-        return reading
-
-    def _shut_down(self) -> None:
-        self._worker.stop_between_calls()
-        self._reader.shut_down()
-
-
-def _open(options: object, context: SourceContext) -> NvmlSource:
-    if not isinstance(options, NvmlOptions):
-        raise TypeError(f"nvml needs NvmlOptions, not {type(options).__name__}")
-    return NvmlSource(options, context)
+        super().__init__(
+            NvmlReader(wanted_gpus(options.gpus), context, load, cross_check=options.cross_check),
+            context,
+            timeout_seconds=options.timeout_seconds,
+            sampling_seconds=options.sampling_seconds,
+        )
 
 
 SPEC = PowerSourceSpec(
@@ -120,7 +69,7 @@ SPEC = PowerSourceSpec(
     resolution="1 mJ, renewed about every 0.1 s; power 1 mW",
     precisions=(("energy counter", NVML_COUNTER), ("power", NVML_POWER)),
     options=NvmlOptions,
-    open=_open,
+    build=NvmlSource,
     detect=True,
     traps=(
         "The sensor's gain error is about 5 % of the reading, board by board; no software can correct it.",

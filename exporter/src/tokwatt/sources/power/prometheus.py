@@ -5,17 +5,11 @@ Owns the spec of `source: prometheus`.
 
 from __future__ import annotations
 
-from tokwatt.readings import Boundary, PowerSourceSpec, SourceContext
+from tokwatt.readings import Boundary, PowerSourceSpec
 from tokwatt.sources.power._page_meter import PrometheusOptions, PrometheusSource
 from tokwatt.sources.power._precision import UNSTATED
 
 __all__ = ["SPEC", "PrometheusOptions", "PrometheusSource"]
-
-
-def _open(options: object, context: SourceContext) -> PrometheusSource:
-    if not isinstance(options, PrometheusOptions):
-        raise TypeError(f"prometheus needs PrometheusOptions, not {type(options).__name__}")
-    return PrometheusSource(options, context)
 
 
 SPEC = PowerSourceSpec(
@@ -27,7 +21,7 @@ SPEC = PowerSourceSpec(
     resolution="that of the exporter; an energy counter renewed less often than it is read needs update_seconds",
     precisions=(("any series", UNSTATED),),
     options=PrometheusOptions,
-    open=_open,
+    build=PrometheusSource,
     traps=(
         "Nothing is added up: several matching series need device_label, or are refused with their labels.",
         "Zones that contain each other are no two devices: psys holds package, package holds core and uncore.",

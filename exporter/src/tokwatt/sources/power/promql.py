@@ -26,6 +26,7 @@ from tokwatt.readings import (
     SourceError,
     Unavailable,
 )
+from tokwatt.sources._frame import TimedFrame, above_zero
 from tokwatt.sources.power._precision import UNSTATED
 from tokwatt.sources.power._promql_api import Point, PromqlApi, Series
 from tokwatt.sources.power._readout import Readout, ReadoutOptions, refuse_known_mistakes, warnings_of
@@ -64,8 +65,7 @@ class PromqlOptions(ReadoutOptions):
         ReadoutOptions.__post_init__(self)
         if not self.query.strip():
             raise ValueError("query must not be empty")
-        if self.max_age_seconds <= 0:
-            raise ValueError("max_age_seconds must be above 0")
+        above_zero(max_age_seconds=self.max_age_seconds)
         refuse_known_mistakes(self, self.metric)
 
     @property
@@ -75,13 +75,13 @@ class PromqlOptions(ReadoutOptions):
         return named[1] if named else ""
 
 
-class PromqlSource:
+class PromqlSource(TimedFrame):
     """One query of one server."""
 
     def __init__(self, options: PromqlOptions, context: SourceContext) -> None:
+        super().__init__(context.name, options)
         self._options = options
-        self._context = context
-        self._api = PromqlApi(options, context)
+        self._api = PromqlApi(options, context.clock)
         self._readout = Readout(options, context, self._api.where)
         self._range = (
             f"[{math.ceil(max(_RANGE_SECONDS, options.max_age_seconds))}s]" if _SELECTOR.match(options.query) else ""
@@ -89,21 +89,6 @@ class PromqlSource:
         self._warnings = warnings_of(options, options.metric)
         self._newest: dict[str, float] = {}  # server time of the newest sample read, by device
         self._last: dict[str, EnergyReading] = {}
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Own timer: there is nothing new before the server's next scrape."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
 
     async def read(self) -> PowerReading:
         """Query once. Raises SourceError subclasses only."""
@@ -190,12 +175,6 @@ def _pause(points: Sequence[Point]) -> float:
     return median(pauses) if pauses else 0.0
 
 
-def _open(options: object, context: SourceContext) -> PromqlSource:
-    if not isinstance(options, PromqlOptions):
-        raise TypeError(f"promql needs PromqlOptions, not {type(options).__name__}")
-    return PromqlSource(options, context)
-
-
 SPEC = PowerSourceSpec(
     name="promql",
     summary="any series that a Prometheus server holds, by a query",
@@ -205,7 +184,7 @@ SPEC = PowerSourceSpec(
     resolution="that of the meter, at the interval at which the server scrapes it",
     precisions=(("any series", UNSTATED),),
     options=PromqlOptions,
-    open=_open,
+    build=PromqlSource,
     traps=(
         'Of a plain selector, metric{label="value"}, every sample is read, at its own time.',
         "Any other expression counts as of now, although what goes into it may be minutes old.",

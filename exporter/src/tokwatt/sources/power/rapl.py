@@ -20,8 +20,6 @@ from tokwatt.readings import (
     DeviceInfo,
     DuplicateDevice,
     EnergyCounter,
-    Fidelity,
-    Meter,
     Method,
     PowerReading,
     PowerSourceSpec,
@@ -29,14 +27,14 @@ from tokwatt.readings import (
     SourceError,
     Unavailable,
 )
-from tokwatt.sources._worker import Worker
+from tokwatt.sources._frame import above_zero
 from tokwatt.sources.power._precision import RAPL_DRAM, RAPL_PACKAGE, declared
 from tokwatt.sources.power._sysfs import JOULES_PER_MICROJOULE, entries, exists, number_or_none, read_number, read_text
+from tokwatt.sources.power._worker_meter import WorkerMeter
 
 # `intel-rapl` is the control type of AMD too. `intel-rapl-mmio` shows the same packages a second time.
 _ZONE: Final = re.compile(r"intel-rapl(:\d+)+")
 _PACKAGE: Final = re.compile(r"package-\d+(-die-\d+)?")
-_OWN_DEADLINE_SHARE: Final = 0.95  # the message of the inner deadline says more than the sampler's
 _PERMISSION_HINT: Final = (
     "only root may read it since the fix of CVE-2020-8694: run as root, or give the service AmbientCapabilities="
     "CAP_DAC_READ_SEARCH, or let its group read the file by a udev rule (chgrp and chmod g+r on energy_uj)"
@@ -57,8 +55,7 @@ class RaplOptions:
     def __post_init__(self) -> None:
         if not self.sysfs_root.startswith("/"):
             raise ValueError("sysfs_root must be an absolute path")
-        if self.timeout_seconds <= 0:
-            raise ValueError("timeout_seconds must be above 0")
+        above_zero(timeout_seconds=self.timeout_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,39 +67,12 @@ class _Zone:
     folder: Path
 
 
-class RaplSource:
+class RaplSource(WorkerMeter):
     """All CPU packages of this host, read with the tick."""
 
     def __init__(self, options: RaplOptions, context: SourceContext) -> None:
+        super().__init__(context, options.timeout_seconds)
         self._options = options
-        self._context = context
-        self._worker = Worker(context.name, context.clock)
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """None: read with the tick."""
-        return None
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
-
-    async def read(self) -> PowerReading:
-        """Read all packages once. Raises SourceError subclasses only.
-
-        A zone that fails is told in `failures` while others are read; where none can be read its error is raised.
-        """
-        return await self._worker.call(self._read, self._options.timeout_seconds * _OWN_DEADLINE_SHARE)
-
-    async def aclose(self) -> None:
-        """Let the reading thread end."""
-        self._worker.close()
 
     def _read(self) -> PowerReading:
         readings: dict[tuple[Boundary, str], EnergyCounter] = {}
@@ -131,13 +101,7 @@ class RaplSource:
         if microjoules == 0:  # a counter that counts stands at 0 for some microseconds in half an hour
             hint = "the CPU or the firmware does not count this zone"
             raise Unavailable("the energy counter stands at 0", where=str(zone.folder), hint=hint)
-        meter = Meter(
-            source=self._context.name,
-            boundary=zone.boundary,
-            device=zone.device,
-            fidelity=Fidelity.HIGH,
-            method=Method.SIMULATED if self._context.simulated else Method.COUNTER,
-        )
+        meter = self._context.meter(zone.boundary, zone.device, Method.COUNTER)
         wraps_at_joules = Joules(range_microjoules * JOULES_PER_MICROJOULE) if range_microjoules > 0 else None
         return EnergyCounter(meter, Joules(microjoules * JOULES_PER_MICROJOULE), at_seconds, wraps_at_joules)
 
@@ -180,12 +144,6 @@ def _info(counter: EnergyCounter, zone: _Zone, context: SourceContext) -> Device
     return DeviceInfo(counter.meter, kind, details=tuple(details), precision=precision)
 
 
-def _open(options: object, context: SourceContext) -> RaplSource:
-    if not isinstance(options, RaplOptions):
-        raise TypeError(f"rapl needs RaplOptions, not {type(options).__name__}")
-    return RaplSource(options, context)
-
-
 SPEC = PowerSourceSpec(
     name="rapl",
     summary="CPU packages and their DRAM: RAPL energy counters of Intel and AMD CPUs",
@@ -196,7 +154,7 @@ SPEC = PowerSourceSpec(
     resolution="15 to 61 microjoules on most CPUs, renewed about every millisecond",
     precisions=(("package", RAPL_PACKAGE), ("DRAM", RAPL_DRAM)),
     options=RaplOptions,
-    open=_open,
+    build=RaplSource,
     detect=True,
     traps=(
         "The counter wraps, at 150 W about every 30 minutes: a gap longer than that loses whole wraps unseen.",

@@ -6,7 +6,6 @@ Source: DMTF DSP0266 (protocol), DSP2046 (resources).
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -17,8 +16,6 @@ from tokwatt.readings import (
     DeviceInfo,
     EnergyCounter,
     EnergyReading,
-    Fidelity,
-    Meter,
     Method,
     PowerReading,
     PowerSample,
@@ -26,7 +23,6 @@ from tokwatt.readings import (
     Precision,
     SourceContext,
     SourceError,
-    TimedOut,
     Unavailable,
 )
 from tokwatt.sources._http import Access, parse_url
@@ -35,10 +31,9 @@ from tokwatt.sources.power._precision import REDFISH_POWER, UNSTATED_GAIN_RATIO,
 from tokwatt.sources.power._redfish_chassis import Chassis, find_chassis
 from tokwatt.sources.power._redfish_client import Document, NoReading, RedfishClient, RedfishSettings
 from tokwatt.sources.power._redfish_power import FINE_COUNTER_JOULES, Shown, Way
+from tokwatt.sources.power._server_meter import ServerMeter
 
-# The inner deadlines come first, so that the message that says most wins over the sampler's.
-_READ_SHARE: Final = 0.95
-_REQUEST_SHARE: Final = 0.9
+_REQUEST_SHARE: Final = 0.9  # of the read's deadline: the message that says most comes first
 _REDISCOVER_SECONDS: Final = 60.0  # a chassis that showed power and no longer does is looked for anew
 _STALE_SECONDS: Final = 30.0
 _STALE_PERIODS: Final = 3.0
@@ -121,13 +116,12 @@ class _Seen:
     expected_joules: float = 0.0  # what the power made since then
 
 
-class RedfishSource:
+class RedfishSource(ServerMeter):
     """One server's input power, read on its own timer."""
 
     def __init__(self, options: RedfishOptions, context: SourceContext) -> None:
+        super().__init__(context, options, f"BMC {options.host}")
         self._options = options
-        self._context = context
-        self._where = f"BMC {options.host}"
         self._client = RedfishClient(_settings(options), lambda: _password(options), context.clock)
         self._found: tuple[Chassis, Way] | None = None
         self._looked_at: dict[str, Document | NoReading] = {}
@@ -135,44 +129,6 @@ class RedfishSource:
         self._failing_since: float | None = None
         self._seen: _Seen | None = None
         self._counter_refused = False
-        self._meter = Meter(
-            source=context.name,
-            boundary=Boundary.HOST,
-            device=context.name,
-            fidelity=Fidelity.HIGH,
-            method=Method.SIMULATED if context.simulated else Method.INTEGRATED,
-        )
-
-    @property
-    def name(self) -> str:
-        """The configured name; also the meter's device."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Own timer: a BMC measures about once a second, and answers slowly."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
-
-    async def read(self) -> PowerReading:
-        """Read the server once. Raises SourceError subclasses only.
-
-        The first reads log in and look for the chassis; what takes longer than one read goes on in the next.
-        """
-        try:
-            async with asyncio.timeout(self._options.timeout_seconds * _READ_SHARE):
-                return await self._read()
-        except TimeoutError:
-            looked = f" ({len(self._looked_at)} resources looked at; the next read goes on)" if self._looked_at else ""
-            raise TimedOut(
-                f"no complete answer within {self._options.timeout_seconds:g} s{looked}",
-                where=self._where,
-                hint="a slow BMC may need a higher timeout_seconds",
-            ) from None
 
     async def aclose(self) -> None:
         """Log out, so that the BMC can give the session to others."""
@@ -190,6 +146,9 @@ class RedfishSource:
         self._failing_since = None
         reading = self._judge(shown, (before + clock()) / 2)
         return PowerReading((reading,), (self._describe(reading, chassis, way, shown),))
+
+    def _progress(self) -> str:
+        return f" ({len(self._looked_at)} resources looked at; the next read goes on)" if self._looked_at else ""
 
     async def _discover(self) -> tuple[Chassis, Way]:
         clock = self._context.clock
@@ -239,8 +198,8 @@ class RedfishSource:
             self._counter_refused = not self._keeps_step(seen, shown.joules)
         if shown.joules is None or self._counter_refused:
             return PowerSample(self._meter, Watts(shown.watts), at_seconds)
-        method = self._meter.method if self._context.simulated else Method.COUNTER
-        return EnergyCounter(replace(self._meter, method=method), Joules(shown.joules), at_seconds)
+        counter = self._context.meter(Boundary.HOST, self.name, Method.COUNTER)
+        return EnergyCounter(counter, Joules(shown.joules), at_seconds)
 
     def _keeps_step(self, before: _Seen | None, joules: float) -> bool:
         """Whether an energy counter moved as the power beside it says. One in hidden coarse steps stands or leaps."""
@@ -309,12 +268,6 @@ def _password(options: RedfishOptions) -> str:
         raise refused_file(options, "not text") from None
 
 
-def _open(options: object, context: SourceContext) -> RedfishSource:
-    if not isinstance(options, RedfishOptions):
-        raise TypeError(f"redfish needs RedfishOptions, not {type(options).__name__}")
-    return RedfishSource(options, context)
-
-
 SPEC = PowerSourceSpec(
     name="redfish",
     summary="whole servers through the Redfish service of their BMC: power, or a fine energy counter",
@@ -324,7 +277,7 @@ SPEC = PowerSourceSpec(
     resolution="usually 1 W, renewed every second to every minute by the BMC",
     precisions=(("power", REDFISH_POWER),),
     options=RedfishOptions,
-    open=_open,
+    build=RedfishSource,
     traps=(
         "One chassis is read. Chassis that report power often contain each other, so they are never added.",
         "GPUs in a tray of their own may be another chassis: look at what `tokwatt probe` names.",

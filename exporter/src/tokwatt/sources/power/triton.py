@@ -33,9 +33,7 @@ class TritonOptions(WebOptions):
         check_renewal("update_seconds", self.update_seconds, self.period_seconds)
 
 
-def _open(options: object, context: SourceContext) -> PrometheusSource:
-    if not isinstance(options, TritonOptions):
-        raise TypeError(f"triton needs TritonOptions, not {type(options).__name__}")
+def _build(options: TritonOptions, context: SourceContext) -> PrometheusSource:
     page = PrometheusOptions(
         url=options.url,
         bearer_token_file=options.bearer_token_file,
@@ -61,7 +59,7 @@ SPEC = PowerSourceSpec(
     resolution="1 mJ, renewed every 2 s unless Triton is told otherwise",
     precisions=(("energy counter", NVML_COUNTER),),
     options=TritonOptions,
-    open=_open,
+    build=_build,
     traps=(
         "The counter begins at 0 when Triton starts; after three failed reads Triton gives up and it stands still.",
         "A counter that stands still for long is refused: its value is old, not zero watts.",

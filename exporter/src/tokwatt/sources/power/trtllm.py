@@ -16,9 +16,7 @@ from tokwatt.readings import (
     Boundary,
     DeviceInfo,
     EnergyCounter,
-    Fidelity,
     Malformed,
-    Meter,
     Method,
     PowerReading,
     PowerSourceSpec,
@@ -27,7 +25,7 @@ from tokwatt.readings import (
 )
 from tokwatt.sources._http import Answer
 from tokwatt.sources.power._precision import NVML_COUNTER, declared
-from tokwatt.sources.power._web import WebMeter, WebOptions
+from tokwatt.sources.power._web import WebOptions, WebSource
 
 _HINT: Final = "the url must be trtllm-serve's energy page, usually http://HOST:8000/energy_metrics"
 _OFF: Final = "start trtllm-serve with enable_energy_metrics: true in its extra LLM API options"
@@ -42,35 +40,19 @@ class TrtllmOptions(WebOptions):
     device: str | None = field(default=None, metadata={"help": "name of the device; omit: the meter's name"})
 
 
-class TrtllmSource:
+class TrtllmSource(WebSource):
     """The GPUs of one trtllm-serve, as one device."""
 
     def __init__(self, options: TrtllmOptions, context: SourceContext) -> None:
+        super().__init__(options, context)
         self._options = options
         self._context = context
-        self._web = WebMeter(options, context)
-        method = Method.SIMULATED if context.simulated else Method.COUNTER
-        self._meter = Meter(context.name, Boundary.GPU, options.device or context.name, Fidelity.HIGHEST, method)
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Own timer: the inference server answers between its own work."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
+        self._meter = context.meter(Boundary.GPU, options.device or context.name, Method.COUNTER)
 
     async def read(self) -> PowerReading:
         """Read the page once. Raises SourceError subclasses only."""
         try:
-            answer, at_seconds = await self._web.get(self._web.url, self._options.timeout_seconds, switch_on=_OFF)
+            answer, at_seconds = await self._web.get(self._web.url, self.timeout_seconds, switch_on=_OFF)
         except Unavailable as error:
             if _NOT_ENABLED not in error.what:
                 raise
@@ -81,10 +63,6 @@ class TrtllmSource:
             self._meter, "GPUs of trtllm-serve", details=details, precision=declared(NVML_COUNTER, self._context)
         )
         return PowerReading((counter,), (info,))
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._web.aclose()
 
     def _joules(self, answer: Answer) -> float:
         try:
@@ -99,12 +77,6 @@ class TrtllmSource:
         return float(value)
 
 
-def _open(options: object, context: SourceContext) -> TrtllmSource:
-    if not isinstance(options, TrtllmOptions):
-        raise TypeError(f"trtllm needs TrtllmOptions, not {type(options).__name__}")
-    return TrtllmSource(options, context)
-
-
 SPEC = PowerSourceSpec(
     name="trtllm",
     summary="the GPUs of a trtllm-serve through its /energy_metrics, where nothing nearer is at hand",
@@ -114,7 +86,7 @@ SPEC = PowerSourceSpec(
     resolution="1 mJ for each GPU, renewed about every 0.1 s",
     precisions=(("energy counter", NVML_COUNTER),),
     options=TrtllmOptions,
-    open=_open,
+    build=TrtllmSource,
     traps=(
         "One number for all GPUs of the server, without their UUIDs: one device.",
         "Not beside `nvml`, `dcgm` or `triton` on the same GPUs: without a UUID nobody can tell, and it counts twice.",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tokwatt.readings import Malformed, PriceReading, Refused, SourceContext, Unavailable
+from tokwatt.readings import KeyedSourceSpec, Malformed, PriceReading, Refused, SourceContext, Unavailable
+from tokwatt.sources._frame import TimedFrame
 from tokwatt.sources._worker import Worker
 from tokwatt.sources.prices._held import checked, held
 
@@ -29,38 +30,24 @@ class FileOptions:
     timeout_seconds: float
 
 
-class FilePrice:
+class FilePrice(TimedFrame):
     """One file. It is read on a thread of its own: a file may lie on a network that hangs."""
 
     def __init__(self, options: FileOptions, context: SourceContext) -> None:
+        super().__init__(context.name, options)
         self._options = options
-        self._context = context
+        self._clock = context.clock
         self._worker = Worker(context.name, context.clock)
-
-    @property
-    def name(self) -> str:
-        """Key path of its configuration."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Time between reads."""
-        return self._options.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.timeout_seconds
 
     def known(self) -> None:
         """Nothing is known before a read."""
 
     async def read(self) -> PriceReading:
         """Read the file. Raises SourceError subclasses only."""
-        text = await self._worker.call(self._text, self._options.timeout_seconds)
+        text = await self._worker.call(self._text, self.timeout_seconds)
         value = self._options.factor * _number(text, self._options.file)
         checked(value, self._options.file, may_be_negative=self._options.may_be_negative)
-        return held(self.name, self._context.clock(), value, self._options.hold_seconds)
+        return held(self.name, self._clock(), value, self._options.hold_seconds)
 
     async def aclose(self) -> None:
         """Let the thread end."""
@@ -88,3 +75,20 @@ def _number(text: bytes, where: str) -> float:
         shown = " ".join(words)
         raise Malformed(f"{shown[:_QUOTED_CHARS]!r} is not one number", where=where, hint=_HINT)
     return float(words[0])
+
+
+SPEC = KeyedSourceSpec(
+    name="file",
+    summary="a price or an intensity in a file that somebody else replaces: one number, in the unit of its key",
+    needs="the right to read the file",
+    keys=(
+        "prices.electricity.series.file",
+        "prices.carbon.series.file",
+        "prices.capacity.spot.file",
+        "servers[].capacity.spot.file",
+    ),
+    traps=(
+        "While reads fail the last price holds for hold_seconds; then none is known and its dollars are not counted.",
+        "Only electricity can have a negative price.",
+    ),
+)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tokwatt.readings import Malformed, PriceReading, SourceContext, Unavailable
+from tokwatt.readings import KeyedSourceSpec, Malformed, PriceReading, SourceContext, Unavailable
+from tokwatt.sources._frame import TimedFrame
 from tokwatt.sources.power._promql_api import PromqlApi
 from tokwatt.sources.power._samples import listed
 from tokwatt.sources.power._web import WebOptions
@@ -25,28 +26,14 @@ class PromqlPriceOptions:
     hold_seconds: float
 
 
-class PromqlPrice:
+class PromqlPrice(TimedFrame):
     """One query of one server."""
 
     def __init__(self, options: PromqlPriceOptions, context: SourceContext) -> None:
+        super().__init__(context.name, options.web)
         self._options = options
-        self._context = context
-        self._api = PromqlApi(options.web, context)
-
-    @property
-    def name(self) -> str:
-        """Key path of its configuration."""
-        return self._context.name
-
-    @property
-    def period_seconds(self) -> float | None:
-        """Time between queries."""
-        return self._options.web.period_seconds
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Longest time a read may take."""
-        return self._options.web.timeout_seconds
+        self._clock = context.clock
+        self._api = PromqlApi(options.web, context.clock)
 
     def known(self) -> None:
         """Nothing is known before a read."""
@@ -63,8 +50,26 @@ class PromqlPrice:
             raise Malformed(f"the query {query!r} gives {len(series)} series: {found}", where=where, hint=hint)
         value = self._options.factor * series[0].points[-1].value
         checked(value, where, may_be_negative=self._options.may_be_negative)
-        return held(self.name, self._context.clock(), value, self._options.hold_seconds)
+        return held(self.name, self._clock(), value, self._options.hold_seconds)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._api.aclose()
+
+
+SPEC = KeyedSourceSpec(
+    name="promql",
+    summary="a price or an intensity that a Prometheus server holds, by a query that gives one series",
+    needs="a Prometheus server, or one with its query API, and `query` beside its url",
+    keys=(
+        "prices.electricity.series.url",
+        "prices.carbon.series.url",
+        "prices.capacity.spot.url",
+        "servers[].capacity.spot.url",
+    ),
+    traps=(
+        "While reads fail the last price holds for hold_seconds; then none is known and its dollars are not counted.",
+        "Several series are refused: name one by its labels, or aggregate with max() or avg().",
+        "Only electricity can have a negative price.",
+    ),
+)

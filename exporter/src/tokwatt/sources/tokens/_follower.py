@@ -6,30 +6,19 @@ Its readings say nothing but that time passed, so that its energy and cost are b
 from __future__ import annotations
 
 from tokwatt.readings import Clock, ServerReading
+from tokwatt.sources._frame import Frame
 
 NO_ENGINE = "none"
+_TIMEOUT_SECONDS = 1.0  # never used: a read answers at once
 
 
-class Follower:
+class Follower(Frame):
     """A TokenSource without tokens."""
 
     def __init__(self, name: str, clock: Clock) -> None:
-        self._name = name
+        super().__init__(name, _TIMEOUT_SECONDS)
         self._clock = clock
-
-    @property
-    def name(self) -> str:
-        """Configured name."""
-        return self._name
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Never used: a read answers at once."""
-        return 1.0
 
     async def read(self) -> ServerReading:
         """Return an empty reading of this instant."""
-        return ServerReading(self._name, self._clock(), 0.0, (), engine=NO_ENGINE)
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
+        return ServerReading(self.name, self._clock(), 0.0, (), engine=NO_ENGINE)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from yarl import URL
 
 from tokwatt.readings import Clock, CounterSample, Malformed, ServerReading, SourceError, Unavailable
+from tokwatt.sources._frame import Frame
 from tokwatt.sources._http import Access, Answer, Http, explain_page, parse_url, safe_url
 from tokwatt.sources.tokens._counting import Counted, count, detect
 from tokwatt.sources.tokens._exposition import Lines, Page
@@ -34,7 +35,7 @@ class _Identity:
     version: str = ""
 
 
-class TokenScraper:
+class TokenScraper(Frame):
     """A TokenSource: one inference server with a Prometheus page.
 
     Give `spec`, or None and `known` to have it detected from the page. `model_override` replaces every model name.
@@ -56,8 +57,7 @@ class TokenScraper:
         known: Mapping[str, TokenSpec] = MappingProxyType({}),
         access: Access | None = None,
     ) -> None:
-        self._name = name
-        self._timeout_seconds = timeout_seconds
+        super().__init__(name, timeout_seconds)
         self._url = _with_path(parse_url(url), spec.path if spec else "/metrics")
         self._where = safe_url(self._url)
         self._http = http
@@ -73,16 +73,6 @@ class TokenScraper:
         self._last: dict[str, float] = {}
         self._identity = _Identity()
         self._identity_tries = _IDENTITY_TRIES
-
-    @property
-    def name(self) -> str:
-        """Configured name of the server."""
-        return self._name
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Deadline of one request."""
-        return self._timeout_seconds
 
     @property
     def target(self) -> str:
@@ -107,10 +97,10 @@ class TokenScraper:
         at_seconds, uncertainty_seconds = self._instant.place(answer.sent_seconds, answer.answered_seconds)
         if self._fell(counted):
             self._identity_tries = _IDENTITY_TRIES
-        if await self._identify(spec, self._timeout_seconds - (answer.answered_seconds - answer.sent_seconds)):
+        if await self._identify(spec, self.timeout_seconds - (answer.answered_seconds - answer.sent_seconds)):
             counted = self._count_page(spec, self._lines.page(answer.body))
         return ServerReading(
-            server=self._name,
+            server=self.name,
             at_seconds=at_seconds,
             uncertainty_seconds=uncertainty_seconds,
             counters=counted.counters,
@@ -126,15 +116,12 @@ class TokenScraper:
             kv_tokens=counted.kv_tokens,
         )
 
-    async def aclose(self) -> None:
-        """Nothing to close: the connections belong to `Http`, which outlives its sources."""
-
     async def _fetch(self) -> Answer:
         usual = usual_servers(self._known, self._url.port) if self._spec is None else ""
         switch_on = self._spec.switch_on if self._spec else f"check the path; {usual or 'are metrics switched on?'}"
         answer = await self._http.get(
             self._url,
-            timeout_seconds=self._timeout_seconds,
+            timeout_seconds=self.timeout_seconds,
             clock=self._clock,
             access=self._access,
             switch_on=switch_on,
