@@ -80,11 +80,11 @@ def test_shares_sum_to_one_and_ticks_come_back_in_order(chat: list[Observed]) ->
 
 def test_at_first_energy_is_unsplit_and_says_why(chat: list[Observed]) -> None:
     splitter = FitSplitter()
-    settled = settle(splitter, [one.tick for one in chat[:34]])
+    settled = settle(splitter, [one.tick for one in chat[:28]])
     assert {shares for _, shares in settled} == {Shares(unsplit=1.0)}
     assert splitter.estimate is None
     assert splitter.reason.startswith("starting")
-    settle(splitter, [one.tick for one in chat[34:]])
+    settle(splitter, [one.tick for one in chat[28:]])
     assert splitter.reason == ""
     assert splitter.estimate is not None
 

@@ -51,13 +51,13 @@ def windows(path: Path) -> Iterator[Window]:
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_no_window_is_far_outside_its_interval(path: Path) -> None:
     for window in windows(path):
-        assert abs(window.published - window.truth) <= window.half_width + 0.06, window
+        assert abs(window.published - window.truth) <= window.half_width + 0.05, window
 
 
-def test_two_windows_in_three_are_inside_their_interval() -> None:
+def test_half_of_the_windows_or_more_are_inside_their_interval() -> None:
     found = [window for path in RECORDED for window in windows(path)]
-    assert len(found) >= 15
-    assert sum(window.inside for window in found) >= 0.6 * len(found)
+    assert len(found) >= 8
+    assert sum(window.inside for window in found) >= 0.5 * len(found)
 
 
 @pytest.mark.parametrize("name", BUSY_MACHINE)

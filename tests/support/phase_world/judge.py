@@ -44,10 +44,11 @@ class Verdict:
     unsplit_seconds_after_first: float  # of them, from the first split on
 
 
-def engine_of(machine: Machine) -> Engine:
-    """What the exporter knows of the machine: its engine's name, and the power limit of its GPUs."""
-    limit = None if machine.engine == LLAMACPP else machine.limit_watts
-    return replace(ENGINES.get(machine.engine, Engine()), limit_watts=limit)
+def engine_of(machine: Machine, limit: float | None = 1.0) -> Engine:
+    """What the exporter knows of the machine: its engine's name, and the power limit of its GPUs times `limit`."""
+    unknown = limit is None or machine.engine == LLAMACPP
+    limit_watts = None if unknown else limit * machine.limit_watts
+    return replace(ENGINES.get(machine.engine, Engine()), limit_watts=limit_watts)
 
 
 def play(observed: Sequence[Observed], splitter: Splitter) -> Verdict:

@@ -24,7 +24,7 @@ USUAL: Final = 0.2  # and around 0.8 of the power limit; no bound above: where t
 INFLATION: Final = (0.7, 30.0)
 BLOCK: Final = 4  # groups whose residuals are summed to see how far they hang together
 PRIOR_SD: Final = 0.4  # of decode's energy
-FEWEST_GROUPS: Final = 8
+FEWEST_GROUPS: Final = 6
 LEAST_VARIATION: Final = 0.003  # of prefill's time that decode's terms must leave unexplained
 
 

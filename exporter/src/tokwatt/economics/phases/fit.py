@@ -14,7 +14,7 @@ from tokwatt.economics.phases.work import Work, runs, work_of
 HISTORY_SECONDS: Final = 600.0  # ten minutes at one second a tick take 0.4 MiB and 40 ms a fit
 REFIT_SECONDS: Final = 10.0
 REFIT_SHARE: Final = 0.1  # of the history: a fit moves less and costs more as it grows
-LEAST_SECONDS: Final = 36.0  # of ticks, before a first split
+LEAST_SECONDS: Final = 29.0  # of ticks, before a first split
 LEAST_PROMPTS: Final = 10.0
 ESTIMATE_SECONDS: Final = 60.0
 OUT: Final = 0.14  # half-width at which a split server becomes unsplit
