@@ -31,19 +31,18 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Part:
-    """A window length with the methods that are good for it; `every`: of how many scenarios one is run."""
+    """A window length with the methods that are good for it."""
 
     window_seconds: float
     seconds: int
     methods: tuple[Method, ...]
-    every: int = 1
 
 
 PARTS = (
     Part(10.0, 60, (COUNTER, WATTS)),
     Part(60.0, 150, (COUNTER,)),
     Part(60.0, 150, (WATTS, DCMI, PROMQL)),
-    Part(300.0, 640, (DCMI, PROMQL, DCGM, OUTLET), every=4),
+    Part(300.0, 640, (DCMI, PROMQL, DCGM, OUTLET)),
 )
 
 
@@ -71,8 +70,6 @@ def play(seed: int, parts: Sequence[Part] = PARTS, *, waits_after: bool = False)
     logging.disable(logging.WARNING)  # sources go down by design
     outcome = Outcome()
     for part in parts:
-        if seed % part.every:
-            continue
         drawn = scenario(seed, part.seconds)
         drawn = after(drawn) if waits_after else drawn
         if waits_after and not drawn.lag.after:

@@ -5,6 +5,7 @@ A small part of `make accuracy`, with seeds of its own; the whole is `tests/e2e/
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,9 @@ from support.accuracy_meters import COUNTER, DCGM
 from support.accuracy_report import PARTS, Outcome, Part, play, rows, timing_half_width
 from support.accuracy_run import run
 from support.accuracy_world import Lag, scenario
+
+from tokwatt.economics.error import HALF_WIDTH_90
+from tokwatt.simulate.machines import LLAMA_8B_ON_H100, LLAMA_70B_ON_4_H100, Machine
 
 SEEDS = range(500, 512)
 
@@ -58,6 +62,17 @@ def test_meters_behind_an_exporter_have_live_gauges_at_default_settings() -> Non
     one = run(drawn, (DCGM,), 120.0, 420)
     assert len(one.seen) > 200
     assert max(abs(seen.timing_error) for seen in one.seen) < 0.15
+
+
+@pytest.mark.parametrize("machine", [LLAMA_8B_ON_H100, LLAMA_70B_ON_4_H100], ids=["one board", "four boards"])
+def test_boards_behind_one_exporter_are_equally_old(machine: Machine) -> None:
+    """Its pass renews all boards at one instant, unknown to 15 s: a share of the window, whatever their number."""
+    calm = replace(scenario(500, 420.0), machine=machine, load="users", outage=None, meter_outage=None)
+    one = run(replace(calm, meter_misses=0.0, server_misses=0.0), (DCGM,), 120.0, 420)
+    expected = HALF_WIDTH_90 * 15.0 / math.sqrt(6) / 120.0
+    widths = [timing_half_width(seen) for seen in one.seen]
+    assert len(widths) > 200
+    assert sum(widths) / len(widths) == pytest.approx(expected, rel=0.15)
 
 
 def test_servers_late_after_they_read_their_counters_are_off_by_no_more_than_the_wait() -> None:

@@ -15,6 +15,7 @@ from tokwatt.economics.error import (
     EdgeError,
     EnergySums,
     edge_error,
+    edge_sum,
     error_ratio,
     interval_error,
     sum_of,
@@ -87,6 +88,33 @@ def test_devices_in_step_stray_together_and_their_latches_do_not():
     one = EdgeError(square_joules=100.0, stray_joules=20.0, lag_joules=5.0, watts=300.0)
     both = one.plus(one)
     assert both == EdgeError(square_joules=200.0, stray_joules=40.0, lag_joules=10.0, watts=600.0)
+
+
+@pytest.mark.parametrize("boards", [1, 2, 4, 8])
+def test_boards_collected_in_one_pass_are_equally_old(boards):
+    """An exporter's pass reads all boards at one instant, so their errors add up: many are no better than one.
+
+    Each board's counter shows the energy of up to 15 s ago and is placed in the middle of that.
+    """
+    rng = random.Random(boards)
+    watts, renewed = 300.0, 15.0
+    errors = [sum([watts * rng.uniform(-renewed / 2, renewed / 2)] * boards) for _ in range(5000)]
+    real = math.sqrt(sum(error**2 for error in errors) / len(errors))
+    precision = Precision(0.05, renewed_every_seconds=renewed, renewed_together=True)
+    curve = counted([watts] * 10, period=30.0)
+    edge = edge_sum(("dcgm", edge_error(curve, curve.line, precision, 150.0)) for _ in range(boards))
+    assert math.sqrt(edge.variance) == pytest.approx(real, rel=0.03)
+
+
+def test_each_exporter_s_pass_has_an_instant_of_its_own():
+    one = EdgeError(square_joules=1.0, age_joules=100.0, stray_joules=20.0, watts=300.0)
+    both = edge_sum([("dcgm-a", one), ("dcgm-b", one), ("dcgm-b", one)])
+    assert both == EdgeError(square_joules=3 + 100.0**2 + 200.0**2, stray_joules=60.0, watts=900.0)
+
+
+def test_a_share_of_boards_collected_in_one_pass_has_that_share_of_their_age():
+    one = EdgeError(age_joules=100.0)
+    assert edge_sum([("dcgm", one.times(0.25))] * 4).variance == pytest.approx(one.variance)
 
 
 def test_the_gain_of_many_devices_does_not_average_out():

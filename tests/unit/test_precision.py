@@ -1,5 +1,6 @@
 """What each meter declares of its own precision: the error interval of a window is made from it."""
 
+import contextlib
 import struct
 
 import pytest
@@ -141,7 +142,8 @@ async def test_of_a_slow_exporter_the_distance_of_two_looks_is_what_remains_unkn
         clock.advance(period)
         page.body = 'DCGM_FI_DEV_POWER_USAGE{UUID="GPU-1"} 310\n'
         found = await declared(source)
-    assert found == {"GPU-1": Precision(0.05, resolution_watts=0.001, renewed_every_seconds=renewed)}
+    expected = Precision(0.05, resolution_watts=0.001, renewed_every_seconds=renewed, renewed_together=True)
+    assert found == {"GPU-1": expected}
 
 
 @pytest.mark.parametrize(("changes", "gain_ratio"), [({}, 0.05), ({"accuracy_ratio": 0.01}, 0.01)])
@@ -150,6 +152,32 @@ async def test_an_external_meter_is_as_good_as_its_owner_says(changes, gain_rati
     async with page_server("pdu_watts 412\n") as page:
         found = await declared(PrometheusSource(PrometheusOptions(url=page.url, **wanted), context()))
     assert found == {"meter": Precision(gain_ratio, renewed_every_seconds=1.0)}
+
+
+@pytest.mark.parametrize(
+    ("boundary", "update_seconds", "together"),
+    [
+        (Boundary.GPU, 5.0, True),
+        (Boundary.CPU, 5.0, True),
+        (Boundary.GPU, 0.0, False),
+        (Boundary.OUTLET, 30.0, False),
+        (Boundary.HOST, 30.0, False),
+    ],
+)
+async def test_slow_counters_inside_a_machine_are_renewed_in_one_pass_and_coarse_steps_come_one_by_one(
+    boundary, update_seconds, together
+):
+    options = {"metric": "joules", "kind": Kind.JOULES, "boundary": boundary, "update_seconds": update_seconds}
+    options["period_seconds"] = 15.0
+    clock = FakeClock()
+    async with page_server("joules 412\n") as page:
+        source = PrometheusSource(PrometheusOptions(url=page.url, **options), SourceContext("meter", clock))
+        with contextlib.suppress(Unavailable):  # the age of its first value is not known
+            await source.read()
+        clock.advance(15.0)
+        page.body = "joules 500\n"
+        (precision,) = (await declared(source)).values()
+    assert precision.renewed_together is together
 
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 0.6, float("nan")])

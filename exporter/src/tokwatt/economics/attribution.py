@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tokwatt.economics.claims import claims_on_hosts, claims_on_outlets, splits_of_gpus
-from tokwatt.economics.error import EdgeError, EnergySums, edge_error, interval_error, sum_of
+from tokwatt.economics.error import EdgeError, EnergySums, edge_error, edge_sum, interval_error, sum_of
 from tokwatt.economics.ownership import Ownership, resolve
 from tokwatt.economics.phases.segments import Segment, Segments
 from tokwatt.economics.plan import Plan
@@ -322,11 +322,14 @@ class Attribution:
 
     def edge_errors(self, server: str, boundary: Given, at_seconds: float) -> EdgeError:
         """Return how wrong the energy given up to an instant may be because of when and how meters were read."""
-        error = EdgeError()
-        for key in self.keys(server, boundary):
-            given = self._line(server, key, self._epochs[-1])
-            error = error.plus(edge_error(self._ledger.curves[key], given, self._precision(key), at_seconds))
-        return error
+        curves, epoch = self._ledger.curves, self._epochs[-1]
+        return edge_sum(
+            (
+                curves[key].meter.source,
+                edge_error(curves[key], self._line(server, key, epoch), self._precision(key), at_seconds),
+            )
+            for key in self.keys(server, boundary)
+        )
 
     def meter_of(self, key: DeviceKey) -> DeviceInfo:
         """What is known of a device and its meter."""

@@ -4,14 +4,15 @@ Two kinds of error, added in quadrature:
 - gain: the sensor reads a fixed share too much or too little. It is taken to be the same for all devices of a server
   (boards of one model err alike, arXiv 2312.02741), so that more devices do not make it smaller;
 - timing: at each edge of the window the meter's number was of some age, and between two samples of a power gauge, or
-  two renewals of a counter, nobody saw what the power did. Errors of different instants are independent.
+  two renewals of a counter, nobody saw what the power did. Errors of different instants are independent. Boards that
+  renew their own counters are of independent ages; those that an exporter collects in one pass are of the same age.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tokwatt.ledger.energy import EnergyCurve
@@ -27,6 +28,7 @@ class EdgeError:
     """Error of a boundary's cumulative energy at one instant. Standard deviations are in joules, variances in J^2."""
 
     square_joules: float = 0.0  # variance of what is independent from device to device
+    age_joules: float = 0.0  # deviation of the age that devices of one source have in common: they are renewed together
     stray_joules: float = 0.0  # deviation of what devices that work together have in common
     lag_joules: float = 0.0  # power x delay of gauges: the same delay at both edges, so only a change of power counts
     watts: float = 0.0  # power at this instant
@@ -34,27 +36,36 @@ class EdgeError:
     @property
     def variance(self) -> float:
         """Variance of what is independent from edge to edge."""
-        return self.square_joules + self.stray_joules**2
+        return self.square_joules + self.age_joules**2 + self.stray_joules**2
 
     def plus(self, other: EdgeError) -> EdgeError:
-        """Return the error of two devices together."""
+        """Return the error of two devices of one source together."""
         return EdgeError(
             self.square_joules + other.square_joules,
+            self.age_joules + other.age_joules,
             self.stray_joules + other.stray_joules,
             self.lag_joules + other.lag_joules,
             self.watts + other.watts,
         )
 
+    def beside_other_sources(self) -> EdgeError:
+        """Return it as a part of what several sources measure: each renews its devices at instants of its own."""
+        return replace(self, square_joules=self.square_joules + self.age_joules**2, age_joules=0.0)
+
     def times(self, factor: float) -> EdgeError:
         """Return the error of energy that is this energy times a factor."""
         return EdgeError(
-            factor**2 * self.square_joules, factor * self.stray_joules, factor * self.lag_joules, factor * self.watts
+            factor**2 * self.square_joules,
+            factor * self.age_joules,
+            factor * self.stray_joules,
+            factor * self.lag_joules,
+            factor * self.watts,
         )
 
     def with_uncertain_instant(self, uncertainty_seconds: float) -> EdgeError:
         """Return it with the instant itself known to `uncertainty_seconds` (half-width of an even distribution)."""
         moved = (self.watts * uncertainty_seconds) ** 2 / 3
-        return EdgeError(self.square_joules + moved, self.stray_joules, self.lag_joules, self.watts)
+        return replace(self, square_joules=self.square_joules + moved)
 
 
 def edge_error(curve: EnergyCurve, given: Line, precision: Precision, at_seconds: float) -> EdgeError:
@@ -72,9 +83,23 @@ def edge_error(curve: EnergyCurve, given: Line, precision: Precision, at_seconds
     stray = curve.scatter.stray_joules(part, seconds, change)
     if isinstance(curve.last, EnergyCounter):
         # whole, also in the middle between two readings: their ages are alike where two timers drift past each other
-        reading = _UNIFORM * ((watts * age) ** 2 + (share * precision.resolution_joules) ** 2)
-        return EdgeError(reading, stray, 0.0, watts)
-    return EdgeError(0.0, stray, watts * age, watts)
+        aged = math.sqrt(_UNIFORM) * watts * age
+        step = _UNIFORM * (share * precision.resolution_joules) ** 2
+        if precision.renewed_together:
+            return EdgeError(square_joules=step, age_joules=aged, stray_joules=stray, watts=watts)
+        return EdgeError(square_joules=step + aged**2, stray_joules=stray, watts=watts)
+    return EdgeError(stray_joules=stray, lag_joules=watts * age, watts=watts)
+
+
+def edge_sum(parts: Iterable[tuple[str, EdgeError]]) -> EdgeError:
+    """Return the error of several devices together, each given with the name of its source."""
+    by_source: dict[str, EdgeError] = {}
+    for source, part in parts:
+        by_source[source] = by_source.get(source, EdgeError()).plus(part)
+    total = EdgeError()
+    for one in by_source.values():
+        total = total.plus(one.beside_other_sources())
+    return total
 
 
 @dataclass(frozen=True, slots=True)

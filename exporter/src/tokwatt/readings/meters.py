@@ -87,6 +87,7 @@ class Precision:
     resolution_joules: Joules = Joules(0)  # smallest step of a counter
     resolution_watts: Watts = Watts(0)  # smallest step of a power gauge
     renewed_every_seconds: float = 0.0  # the device renews its number this often: its age at a read is up to this
+    renewed_together: bool = False  # one pass renews all devices of the source: their numbers are equally old
 
 
 @dataclass(frozen=True, slots=True)

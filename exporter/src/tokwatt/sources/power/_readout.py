@@ -36,6 +36,8 @@ from tokwatt.units import JOULES_PER_KWH
 T = TypeVar("T")
 _WORST_ACCURACY_RATIO = 0.5
 _UNKNOWN_RENEWAL_SECONDS = 1.0  # most meters renew their number about once a second; nobody's page says so
+# Inside a machine counters are fine and fast: one that moves slowly is collected by a program, all devices in a pass.
+_COLLECTED_IN_ONE_PASS = (Boundary.GPU, Boundary.CPU, Boundary.DRAM)
 _GAP_PERIODS = 2.5  # of the 3.5 that the ledger bridges; one more period may pass until a renewal is seen
 
 
@@ -144,7 +146,13 @@ class Readout:
         # A renewal is placed between two looks, so what remains unknown of its instant is no more than their distance.
         renewed_every_seconds = min(options.update_seconds or _UNKNOWN_RENEWAL_SECONDS, options.period_seconds)
         gain = Precision(UNSTATED_GAIN_RATIO if options.accuracy_ratio is None else options.accuracy_ratio)
-        self._precision = declared(gain, context, renewed_every_seconds=renewed_every_seconds)
+        self._precision = declared(
+            gain,
+            context,
+            renewed_every_seconds=renewed_every_seconds,
+            # a slow counter of a whole host or an outlet counts in coarse steps, each in its own time
+            renewed_together=options.update_seconds > 0 and options.boundary in _COLLECTED_IN_ONE_PASS,
+        )
 
     def by_device(self, series: Sequence[tuple[Mapping[str, str], T]]) -> Mapping[str, T]:
         """Name the device of each series.

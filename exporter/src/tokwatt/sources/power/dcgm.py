@@ -168,6 +168,7 @@ class DcgmSource(WebSource):
                 self._context,
                 # a renewal is placed between the two looks that saw it change
                 renewed_every_seconds=min(self._options.collect_seconds, self._options.period_seconds),
+                renewed_together=True,  # one pass of its loop collects all boards
             ),
         )
 
