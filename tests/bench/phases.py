@@ -1,7 +1,7 @@
-"""The table of docs/phases.md: prefill's share against the truth of simulated engines. Run by `make phases`.
+"""Prefill's share against the truth of simulated engines: tables of docs/phases.md and docs/accuracy.md.
 
-Machines x loads x seeds, over two processes. Results are kept in tests/.work/phases as they come, by the content of the
-code they depend on, so that an interrupted run goes on where it stopped.
+Run by `make phases`. Machines x loads x seeds, over two processes. Results are kept in tests/.work/phases as they come,
+by the content of the code they depend on, so that an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tokwatt.economics.phases.model import Terms
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "tests/.work/phases"
-PAGE = ROOT / "docs/phases.md"
+PAGE, SHORT_PAGE = ROOT / "docs/phases.md", ROOT / "docs/accuracy.md"
 BEGIN, END = "<!-- written by make phases -->", "<!-- end of what make phases writes -->"
 MACHINES = (*TUNED, *UNSEEN)
 SEEDS = (112, 113)  # never used while the method was tuned
@@ -50,6 +50,7 @@ ABLATIONS: dict[str, Terms | float | None] = {  # a number: times the power limi
     "power limit stated 1.6 times too high": 1.6,
     "power limit stated at 0.6": 0.6,
 }
+SHORT = (0, 2, 3, 4, 5, 7)  # columns of a row
 Case = tuple[str, int, int, int]  # what, machine, load, seed
 Result = dict[str, Any]
 
@@ -186,12 +187,28 @@ def report(done: dict[Case, Result]) -> str:
     return "\n\n".join(parts)
 
 
+def short(done: dict[Case, Result]) -> str:
+    """Groups of machines and the simpler methods in one table."""
+    fits = {case: result for case, result in done.items() if case[0] == "fit"}
+    every = list(fits.values())
+    groups = [*by(fits, lambda c: MACHINES[c[1]].group), ("**all**", every)]
+    others = [f"{naive_row(name, every)} | | |" for name in (*naive.REGRESSIONS, naive.REQUEST_SECONDS)]
+    rows = [f"| {' | '.join(row(name, r).split(' | ')[i].strip('| ') for i in SHORT)} |" for name, r in groups]
+    head = "| | median | 95th percentile | worst | inside the interval | unsplit (later) |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *rows, *others])
+
+
+def write(page: Path, text: str) -> None:
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
 def main() -> None:
-    text = report(run())
+    done = run()
+    text = report(done)
     print(text)
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    write(PAGE, text)
+    write(SHORT_PAGE, short(done))
 
 
 if __name__ == "__main__":

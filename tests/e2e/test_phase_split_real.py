@@ -102,7 +102,7 @@ def test_the_loads_are_told_apart(result: Result) -> None:
 
 def test_before_the_first_split_energy_is_unsplit_and_there_is_no_gauge(result: Result) -> None:
     early = list(itertools.takewhile(lambda tick: not tick.joules[Phase.DECODE], result.every_tick))
-    assert len(early) > 30
+    assert len(early) > 25
     assert early[-1].joules[Phase.UNSPLIT] > 0
     assert all(tick.why_unsplit for tick in early[:-1])
     assert not any(tick.gauges or tick.half_width for tick in early)

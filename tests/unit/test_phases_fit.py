@@ -13,6 +13,7 @@ from support.phase_world.loads import LOADS, Load
 from support.phase_world.machines import CAPPED_32B, DENSE_8B, DENSE_70B, MOE_30B, SGLANG_8B, Machine
 from support.phase_world.world import Observed, World
 
+from tokwatt.economics.phases.choose import Offers, choose
 from tokwatt.economics.phases.fit import FitSplitter
 from tokwatt.economics.phases.model import Engine
 from tokwatt.economics.phases.split import Shares, Tick
@@ -105,9 +106,11 @@ def test_gaps_are_unsplit_and_the_fit_goes_on(chat: list[Observed]) -> None:
 def test_a_server_without_steps_is_split_by_its_running_requests() -> None:
     observed = World(DENSE_8B, LOAD["alternating mixes"], seed=15, seconds=300).run()
     blind = [replace(one, tick=replace(one.tick, steps=None, kv_token_steps=None)) for one in observed]
-    verdict = play(blind, FitSplitter())
-    assert verdict.windows
-    assert max(abs(window.error) for window in verdict.windows) < 0.1
+    seeing, guessing = (play(blind, choose(offers=Offers(tokens=True, steps=counted))) for counted in (True, False))
+    assert guessing.windows
+    assert max(abs(window.error) for window in guessing.windows) < 0.1
+    for wide, narrow in zip(guessing.windows, seeing.windows, strict=True):
+        assert wide.half_width > 1.1 * narrow.half_width, "an inferred count is stated as less sure"
 
 
 def test_ticks_of_five_seconds() -> None:

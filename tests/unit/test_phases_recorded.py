@@ -54,10 +54,10 @@ def test_no_window_is_far_outside_its_interval(path: Path) -> None:
         assert abs(window.published - window.truth) <= window.half_width + 0.05, window
 
 
-def test_half_of_the_windows_or_more_are_inside_their_interval() -> None:
+def test_most_windows_are_inside_their_interval() -> None:
     found = [window for path in RECORDED for window in windows(path)]
     assert len(found) >= 8
-    assert sum(window.inside for window in found) >= 0.5 * len(found)
+    assert sum(window.inside for window in found) >= 0.7 * len(found)
 
 
 @pytest.mark.parametrize("name", BUSY_MACHINE)

@@ -81,7 +81,11 @@ def _offers(ledger: ServerLedger) -> Offers | None:
         return None
     shown = ledger.last_work.keys()
     decode = Work.SEQUENCE_STEPS in shown or shown >= LIVE_DECODE
-    return Offers(Work.PREFILLED in shown and decode, {Work.PREFILL_SECONDS, Work.DECODE_SECONDS} <= shown)
+    return Offers(
+        tokens=Work.PREFILLED in shown and decode,
+        phase_seconds={Work.PREFILL_SECONDS, Work.DECODE_SECONDS} <= shown,
+        steps=Work.STEPS in shown,
+    )
 
 
 def splitter_of(case: Case) -> Splitter:

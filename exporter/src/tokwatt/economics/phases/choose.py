@@ -12,6 +12,8 @@ from tokwatt.economics.phases.model import Engine
 from tokwatt.economics.phases.simple import NoSplitter, RoleSplitter, WeightsSplitter
 from tokwatt.economics.phases.split import Splitter
 
+SLOTS_UNKNOWN: Final = 0.4  # by recordings of a real server: docs/phases.md
+STEPS_UNKNOWN: Final = 0.3  # where steps are inferred on an engine that mixes: on simulated machines, docs/phases.md
 METHODS: Final = ("counters", "fit", "weights", "none")
 
 # What an engine does whatever its configuration; the rest mixes prompts and decoding, and counts prompts at the end.
@@ -19,7 +21,9 @@ ENGINES: Final[Mapping[str, Engine]] = MappingProxyType(
     {
         **dict.fromkeys(("sglang", "dynamo_sglang", "ray_sglang"), Engine(mixes=False, live_prompts=True)),
         "tgi": Engine(mixes=False),
-        "llamacpp": Engine(live_prompts=True),  # batch by batch, shown with the next output of any slot
+        # Prompts are counted batch by batch and shown with the next output of any slot; slots that prefill count as
+        # decoding, and a step's time hangs on the kernel that its batch size picks.
+        "llamacpp": Engine(live_prompts=True, unknown=SLOTS_UNKNOWN),
     }
 )
 
@@ -30,6 +34,7 @@ class Offers:
 
     tokens: bool  # prompt and decoded tokens, both live or nearly so
     phase_seconds: bool = False  # Tick.prefill_seconds and decode_seconds
+    steps: bool = True  # counted by the engine, not inferred from the requests that run
 
 
 def choose(
@@ -80,5 +85,7 @@ def _fitted(
         return NoSplitter("this server does not count the seconds of each phase; use the method `fit`")
     known = ENGINES.get(engine, Engine())
     counted = offers.phase_seconds and method != "fit"
+    guessed = known.mixes and not offers.steps and not counted
+    unknown = max(known.unknown, STEPS_UNKNOWN) if guessed else known.unknown
     chunk = chunk_tokens or known.chunk
-    return FitSplitter(Engine(known.mixes, known.live_prompts, chunk, limit_watts, counted))
+    return FitSplitter(Engine(known.mixes, known.live_prompts, chunk, limit_watts, counted, unknown))

@@ -48,6 +48,7 @@ class Engine:
     chunk: float = USUAL_CHUNK
     limit_watts: float | None = None
     counted: bool = False  # it counts the seconds of each phase: Tick.prefill_seconds and decode_seconds
+    unknown: float = 0.0  # part of the interval, of share x (1 - share): what its counters don't say of decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Model:
     prompts: float
     recomputed: float  # share of prompt tokens
     fits: int
+    unknown: float  # of the engine
     time_misfit: float  # root of the part of squared seconds that the time account leaves unexplained
 
 
@@ -144,6 +146,7 @@ def _fit(runs: Sequence[list[Work]], time: TimeModel, idle: float, engine: Engin
         prompts=firsts,
         recomputed=sum(work.recomputed_tokens for work in every) / max(1.0, tokens),
         fits=len(fits),
+        unknown=engine.unknown,
         time_misfit=0.0 if time.counted else misfit(metered, time, terms.sizes[0]),
     )
 
@@ -230,6 +233,7 @@ def half_width(model: Model, share: float) -> float:
     parts = (
         max(model.high - model.share, model.share - model.low),
         BASE + BASE_SPREAD * spread,
+        model.unknown * spread,
         0.5 * sqrt(spread) * model.residual,
         0.5 * sqrt(spread / max(1.0, model.prompts)),
         SHARED_UNKNOWN * model.shared_share,
