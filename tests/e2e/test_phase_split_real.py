@@ -20,7 +20,7 @@ from tokwatt.snapshot import Given, Phase, ServerSnapshot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(330)]
 
-ANSWERS = Load("output-heavy", 80.0, 4, (6, 30), (30, 160), 0.5)
+ANSWERS = Load("output-heavy", 110.0, 4, (6, 30), (30, 160), 0.5)
 PROMPTS = Load("prompt-heavy", 80.0, 4, (30, 240), (4, 24), 0.5)
 FEWEST_REQUESTS = 20  # of a load; a machine that answers fewer is too slow for it
 FEWEST_TICKS = 15  # that were split
@@ -91,7 +91,9 @@ def test_the_method_is_the_fit(result: Result) -> None:
 def test_prefills_share_is_near_the_truth_under_either_load(result: Result) -> None:
     for judged in both(result):
         assert judged.share == pytest.approx(judged.truth.share, abs=NEAR), judged.name
-        assert 0 < judged.half_width < 0.2
+        if any(tick.gauges for tick in judged.seen.ticks):  # a live window was split as a whole
+            assert 0 < judged.half_width < 0.2
+    assert any(tick.gauges for tick in result.every_tick)
 
 
 def test_the_loads_are_told_apart(result: Result) -> None:
