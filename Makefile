@@ -78,7 +78,7 @@ bench: $(VENV)/.dev $(VENV)/.real tools ## cost of the exporter itself: CPU, mem
 accuracy: $(VENV)/.dev ## errors of every way to measure, against the truth of 200 simulated scenarios (some minutes)
 	cd tests && $(abspath $(BIN))/python -m support.accuracy_report
 
-phases: $(VENV)/.dev ## the table of docs/phases.md: the phase split against simulated engines (half an hour)
+phases: $(VENV)/.dev ## the table of docs/phases.md: the phase split against simulated engines (some minutes)
 	$(BIN)/python tests/bench/phases.py
 
 clean: ## remove the environment and build products
