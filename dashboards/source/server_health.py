@@ -31,7 +31,7 @@ def _other_servers() -> str:
 
 IN_RANGE = "increase({}[$__range])"
 COUNTER_TO_POWER = (
-    f"max by (index, device) ({M.here(M.of('tokwatt_meter_counter_to_power_ratio'))}"
+    f"max by (index, device) ({M.here(M.of('tokwatt_meter_energy_to_power_ratio'))}"
     f" * on (job, instance, device) group_left (index) {M.of('tokwatt_gpu_info')})"
 )
 QUALITY: tuple[Panel, ...] = (

@@ -42,7 +42,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             poll(lambda: server.instant("count(tokwatt_server_power_watts) == 12"), "power at three boundaries", 30.0)
             split = f'count(tokwatt_prefill_tokens_per_joule{{server="{SERVER}"}}) == {len(BOUNDARIES)}'
             poll(lambda: server.instant(split), "a phase split", 150.0, every=1.0)
-            poll(lambda: server.instant("tokwatt_meter_counter_to_power_ratio"), "compared meters", 90.0, every=1.0)
+            poll(lambda: server.instant("tokwatt_meter_energy_to_power_ratio"), "compared meters", 90.0, every=1.0)
             yield server
     finally:
         demo.stop(5.0)

@@ -124,7 +124,7 @@ def snapshot(*, at_seconds: float = 1000.0) -> Snapshot:
                 0,
                 (("driver_version", "580.0"),),
                 Precision(0.05, resolution_joules=0.001, renewed_every_seconds=0.1),
-                counter_to_power_ratio=0.98,
+                energy_to_power_ratio=0.98,
             ),
         ),
         sources=(

@@ -524,13 +524,13 @@ def simulated(joules_at, **changes) -> SimulatedNvml:
 async def test_a_counter_that_keeps_step_with_the_power_of_bursts_is_not_complained_about(opened, every_seconds, count):
     reading = await minutes(simulated(bursty), opened, count=count, every_seconds=every_seconds)
     (info,) = reading.devices
-    assert info.counter_to_power_ratio == pytest.approx(1.0, abs=0.02 if every_seconds == 1.0 else 0.35)
+    assert info.energy_to_power_ratio == pytest.approx(1.0, abs=0.02 if every_seconds == 1.0 else 0.35)
     assert reading.warnings == ()
 
 
 async def test_before_a_minute_nothing_is_said(opened):
     reading = await minutes(simulated(bursty), opened, count=0.9)
-    assert reading.devices[0].counter_to_power_ratio is None
+    assert reading.devices[0].energy_to_power_ratio is None
 
 
 class LyingCounter(SimulatedNvml):
@@ -550,7 +550,7 @@ async def test_a_counter_that_contradicts_the_power_is_told_and_still_read(opene
     binding.__class__ = LyingCounter
     binding.share = share
     reading = await minutes(binding, opened)
-    assert reading.devices[0].counter_to_power_ratio == pytest.approx(share, rel=0.03)
+    assert reading.devices[0].energy_to_power_ratio == pytest.approx(share, rel=0.03)
     assert len(reading.readings) == 1
     assert [told in warning for warning in reading.warnings] == ([True] if told else [])
 

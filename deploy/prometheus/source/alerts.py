@@ -168,7 +168,7 @@ def _response_counter_down(settings: Settings) -> Alert:
 
 
 def _meter_contradicts(settings: Settings) -> Alert:
-    series = "tokwatt_meter_counter_to_power_ratio"
+    series = "tokwatt_meter_energy_to_power_ratio"
     return Alert(
         "TokwattMeterContradictsItself",
         f"{series} < 0.8 or {series} > 1.25",

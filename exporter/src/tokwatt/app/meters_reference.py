@@ -38,7 +38,7 @@ record, hwmon `powerN_accuracy`, or `accuracy_ratio` in the configuration of an 
 nobody states one.
 
 **A counter beside a power reading** (`nvml`, `amdsmi`, `amd_exporter`) is held against it all the time:
-`tokwatt_meter_counter_to_power_ratio`. A counter that stands still while power is drawn is absent, not 0 J.
+`tokwatt_meter_energy_to_power_ratio`. A counter that stands still while power is drawn is absent, not 0 J.
 
 **One owner**: a device (a GPU's UUID, a host's name) that two meters read under one name is counted once; readings of
 the second are refused. The same server under two names can't be recognised: configure one meter for it.

@@ -61,11 +61,11 @@ STATE: Final[tuple[Family, ...]] = (
         health.meter_info,
     ),
     gauge(
-        "tokwatt_meter_counter_to_power_ratio",
+        "tokwatt_meter_energy_to_power_ratio",
         ("source", "device"),
         "Energy of a hardware counter / integrated power of the same device over the last minutes; about 1 if both are "
         "right.",
-        health.counter_to_power,
+        health.energy_to_power,
     ),
     # Health
     gauge("tokwatt_source_up", ("source", "kind"), "Whether the last read of a source succeeded.", health.up),

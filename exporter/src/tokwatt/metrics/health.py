@@ -68,11 +68,11 @@ def _precision(declared: Precision | None) -> dict[str, str]:
     }
 
 
-def counter_to_power(snapshot: Snapshot) -> Iterable[Sample]:
+def energy_to_power(snapshot: Snapshot) -> Iterable[Sample]:
     """Energy counters held against the power read beside them."""
     for info in snapshot.devices:
-        if info.counter_to_power_ratio is not None:
-            yield {"source": info.meter.source, "device": info.meter.device}, info.counter_to_power_ratio
+        if info.energy_to_power_ratio is not None:
+            yield {"source": info.meter.source, "device": info.meter.device}, info.energy_to_power_ratio
 
 
 def _per_source(snapshot: Snapshot, pick: Callable[[SourceHealth], float | None]) -> Iterable[Sample]:

@@ -99,7 +99,7 @@ class DeviceInfo:
     index: int | None = None  # index in the vendor's order, where there is one
     details: tuple[tuple[str, str], ...] = ()  # (key, value): driver version, BMC address
     precision: Precision = Precision(gain_ratio=0.05)
-    counter_to_power_ratio: float | None = None  # energy counter / integrated power of this device; None: not compared
+    energy_to_power_ratio: float | None = None  # energy counter / integrated power of this device; None: not compared
 
 
 @dataclass(frozen=True, slots=True)

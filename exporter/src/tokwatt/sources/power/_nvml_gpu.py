@@ -91,7 +91,7 @@ class Gpu:
         """Identity for people, once a way to measure is known; None before."""
         if not self._settled:
             return None
-        return replace(self._info, counter_to_power_ratio=self._check.ratio)
+        return replace(self._info, energy_to_power_ratio=self._check.ratio)
 
     @property
     def problem(self) -> str:

@@ -77,7 +77,7 @@ SPEC = PowerSourceSpec(
         "MIG slices have no sensor: a sliced GPU is read as a whole, once, also where the configuration names slices.",
         "On GH200 the energy counter covers the whole module, Grace CPU included (detail scope=module).",
         "A CPU meter of a GH200 host is inside that counter; on GB200 and GB300 GPU and module are apart.",
-        "The counter is held against the power beside it: tokwatt_meter_counter_to_power_ratio, good from 0.8 to 1.25.",
+        "The counter is held against the power beside it: tokwatt_meter_energy_to_power_ratio, good from 0.8 to 1.25.",
         "Some consumer boards and some idle ones count too little: compare them with another meter.",
         "Without persistence mode the counter restarts when the last NVML client exits; while tokwatt runs it is one.",
         "After an update of the driver its library no longer fits: reload the driver or reboot, then restart tokwatt.",
