@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -88,4 +88,4 @@ def _fitted(
     guessed = known.mixes and not offers.steps and not counted
     unknown = max(known.unknown, STEPS_UNKNOWN) if guessed else known.unknown
     chunk = chunk_tokens or known.chunk
-    return FitSplitter(Engine(known.mixes, known.live_prompts, chunk, limit_watts, counted, unknown))
+    return FitSplitter(replace(known, chunk=chunk, limit_watts=limit_watts, counted=counted, unknown=unknown))
